@@ -1,0 +1,322 @@
+"""The noun ``orderbook``: what the market offers, as DataFrames."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from iexec_nb.actions.base import Noun
+from iexec_nb.actions.book import verified
+from iexec_nb.commands import command, noun
+from iexec_nb.errors import ValidationError
+from iexec_nb.protocol import tags
+from iexec_nb.protocol.types import address, uint256
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Tag = str | Sequence[str] | None
+
+
+@noun("orderbook")
+class OrderbookActions(Noun):
+    """Orderbooks: the open orders of the market, verified, as DataFrames."""
+
+    @command("orderbook app 0x0123456789012345678901234567890123456789")
+    def app(
+        self,
+        app: str | None = None,
+        /,
+        *,
+        app_owner: str | None = None,
+        dataset: str | None = None,
+        workerpool: str | None = None,
+        requester: str | None = None,
+        tag: Tag = None,
+        require_tag: Tag = None,
+        max_tag: Tag = None,
+        min_volume: int | str | None = None,
+        limit: int | str | None = None,
+    ) -> pd.DataFrame:
+        """Return the open orders for an app as a DataFrame, cheapest first; prices in nRLC.
+
+        Parameters
+        ----------
+        app
+            The app's address, or ``any``.
+        app_owner
+            Orders for all apps of this owner instead.
+        dataset, workerpool, requester
+            Also orders that are restricted to this address, or ``any``; default: unrestricted orders only.
+        tag
+            The tag that orders must have; short for `require_tag` and `max_tag` together.
+        require_tag, max_tag
+            Bits that must, and bits that may be set; names such as ``tee,tdx``.
+        min_volume
+            Smallest remaining volume, in tasks.
+        limit
+            At most so many orders; default: the whole book.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Schema `tables.APP_ORDERS`, one row an order.
+
+        Raises
+        ------
+        ValidationError
+            When neither `app` nor `app_owner` is given, or a filter is malformed.
+        MarketCallError
+            When the market does not answer.
+
+        Source
+        ------
+        Endpoint ``GET /apporders`` of the market API.
+        """
+        if app is None and app_owner is None:
+            raise ValidationError("app or appOwner is required", hint="give an address, 'any', or app_owner=...")
+        filters = {
+            "app": _one(app, "app"), "appOwner": _owner(app_owner), "dataset": _one(dataset, "dataset"),
+            "workerpool": _one(workerpool, "workerpool"), "requester": _one(requester, "requester"),
+        }  # fmt: skip
+        return self._book("app", filters | _tags(tag, require_tag, max_tag) | _volume(min_volume), limit)
+
+    @command("orderbook dataset 0x0123456789012345678901234567890123456789")
+    def dataset(
+        self,
+        dataset: str | None = None,
+        /,
+        *,
+        dataset_owner: str | None = None,
+        app: str | None = None,
+        workerpool: str | None = None,
+        requester: str | None = None,
+        tag: Tag = None,
+        require_tag: Tag = None,
+        max_tag: Tag = None,
+        min_volume: int | str | None = None,
+        limit: int | str | None = None,
+    ) -> pd.DataFrame:
+        """Return the open orders for a dataset as a DataFrame, cheapest first; prices in nRLC.
+
+        Parameters
+        ----------
+        dataset
+            The dataset's address, or ``any``.
+        dataset_owner
+            Orders for all datasets of this owner instead.
+        app, workerpool, requester
+            Also orders that are restricted to this address, or ``any``; default: unrestricted orders only.
+        tag
+            The tag that orders must have; short for `require_tag` and `max_tag` together.
+        require_tag, max_tag
+            Bits that must, and bits that may be set; names such as ``tee,tdx``.
+        min_volume
+            Smallest remaining volume, in tasks.
+        limit
+            At most so many orders; default: the whole book.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Schema `tables.DATASET_ORDERS`, one row an order.
+
+        Raises
+        ------
+        ValidationError
+            When neither `dataset` nor `dataset_owner` is given, or a filter is malformed.
+        MarketCallError
+            When the market does not answer.
+
+        Source
+        ------
+        Endpoint ``GET /datasetorders`` of the market API.
+        """
+        if dataset is None and dataset_owner is None:
+            raise ValidationError(
+                "dataset or datasetOwner is required", hint="give an address, 'any', or dataset_owner=..."
+            )
+        filters = {
+            "dataset": _one(dataset, "dataset"), "datasetOwner": _owner(dataset_owner), "app": _one(app, "app"),
+            "workerpool": _one(workerpool, "workerpool"), "requester": _one(requester, "requester"),
+        }  # fmt: skip
+        return self._book("dataset", filters | _tags(tag, require_tag, max_tag) | _volume(min_volume), limit)
+
+    @command("orderbook workerpool --category 0")
+    def workerpool(
+        self,
+        workerpool: str | None = None,
+        /,
+        *,
+        category: int | str | None = None,
+        workerpool_owner: str | None = None,
+        app: str | None = None,
+        dataset: str | None = None,
+        requester: str | None = None,
+        tag: Tag = None,
+        require_tag: Tag = None,
+        max_tag: Tag = None,
+        min_trust: int | str | None = None,
+        min_volume: int | str | None = None,
+        limit: int | str | None = None,
+    ) -> pd.DataFrame:
+        """Return the open workerpool orders as a DataFrame, cheapest first; prices in nRLC a task.
+
+        Parameters
+        ----------
+        workerpool
+            Only this pool.
+        category
+            Only tasks of this size.
+        workerpool_owner
+            Only pools of this owner.
+        app, dataset, requester
+            Also orders that are restricted to this address, or ``any``; default: unrestricted orders only.
+        tag
+            The tag that orders must have; short for `require_tag` and `max_tag` together.
+        require_tag, max_tag
+            Bits that must, and bits that may be set; names such as ``tee,tdx``.
+        min_trust
+            Smallest trust.
+        min_volume
+            Smallest remaining volume, in tasks.
+        limit
+            At most so many orders; default: the whole book.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Schema `tables.WORKERPOOL_ORDERS`, one row an order.
+
+        Raises
+        ------
+        ValidationError
+            When a filter is malformed.
+        MarketCallError
+            When the market does not answer.
+
+        Source
+        ------
+        Endpoint ``GET /workerpoolorders`` of the market API.
+        """
+        filters = {
+            "workerpool": _one(workerpool, "workerpool"), "category": _number(category, "category"),
+            "workerpoolOwner": _owner(workerpool_owner), "app": _one(app, "app"), "dataset": _one(dataset, "dataset"),
+            "requester": _one(requester, "requester"), "minTrust": _number(min_trust, "min_trust"),
+        }  # fmt: skip
+        return self._book("workerpool", filters | _tags(tag, require_tag, max_tag) | _volume(min_volume), limit)
+
+    @command("orderbook requester --category 0")
+    def requester(
+        self,
+        requester: str | None = None,
+        /,
+        *,
+        category: int | str | None = None,
+        app: str | None = None,
+        dataset: str | None = None,
+        beneficiary: str | None = None,
+        workerpool: str | None = None,
+        tag: Tag = None,
+        require_tag: Tag = None,
+        max_tag: Tag = None,
+        max_trust: int | str | None = None,
+        min_volume: int | str | None = None,
+        limit: int | str | None = None,
+    ) -> pd.DataFrame:
+        """Return the open request orders as a DataFrame, best payer first; prices in nRLC a task.
+
+        Parameters
+        ----------
+        requester
+            Only requests of this address.
+        category
+            Only tasks of this size.
+        app, dataset, beneficiary
+            Only requests for this app or dataset, or whose result is for this beneficiary.
+        workerpool
+            Also requests that are restricted to this pool, or ``any``; default: unrestricted requests only.
+        tag
+            The tag that orders must have; short for `require_tag` and `max_tag` together.
+        require_tag, max_tag
+            Bits that must, and bits that may be set; names such as ``tee,tdx``.
+        max_trust
+            Largest trust.
+        min_volume
+            Smallest remaining volume, in tasks.
+        limit
+            At most so many orders; default: the whole book.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Schema `tables.REQUEST_ORDERS`, one row an order.
+
+        Raises
+        ------
+        ValidationError
+            When a filter is malformed.
+        MarketCallError
+            When the market does not answer.
+
+        Source
+        ------
+        Endpoint ``GET /requestorders`` of the market API.
+        """
+        filters = {
+            "requester": _one(requester, "requester"), "category": _number(category, "category"),
+            "app": _one(app, "app"), "dataset": _one(dataset, "dataset"),
+            "beneficiary": _one(beneficiary, "beneficiary"), "workerpool": _one(workerpool, "workerpool"),
+            "maxTrust": _number(max_trust, "max_trust"),
+        }  # fmt: skip
+        return self._book("request", filters | _tags(tag, require_tag, max_tag) | _volume(min_volume), limit)
+
+    def _book(self, kind: str, filters: dict[str, Any], limit: int | str | None) -> pd.DataFrame:
+        from iexec_nb import tables
+
+        most = _number(limit, "limit")
+        raw = itertools.islice(self._client.market.orders(kind, **filters), most)
+        wanted = {name: filters.get(name) for name in _MUST_EQUAL[kind] if filters.get(name) != "any"}
+        orders = verified(self._chain, kind, raw, **wanted)
+        attrs = {
+            "chain": self._client.network.name, "chain_id": self._chain.chain_id,
+            "hub_address": self._chain.hub_address, "block": self._chain.block_number(),
+            "source": f"market {kind}orders", "fetched_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }  # fmt: skip
+        return tables.frame(tables.ORDER_TABLES[kind], orders, attrs=attrs)
+
+
+_MUST_EQUAL = {
+    "app": ("app",),
+    "dataset": ("dataset",),
+    "workerpool": ("workerpool", "category"),
+    "request": ("requester", "category", "app", "dataset", "beneficiary"),
+}
+
+
+def _one(value: str | None, name: str) -> str | None:
+    return value if value in (None, "any") else address(value, name)
+
+
+def _owner(value: str | None) -> str | None:
+    return None if value is None else address(value, "owner")
+
+
+def _number(value: int | str | None, name: str) -> int | None:
+    return None if value is None else uint256(value, name)
+
+
+def _volume(value: int | str | None) -> dict[str, int | None]:
+    return {"minVolume": _number(value, "min_volume")}
+
+
+def _tags(tag: Tag, require_tag: Tag, max_tag: Tag) -> dict[str, str | None]:
+    if tag is not None and (require_tag is not None or max_tag is not None):
+        raise ValidationError("tag is short for require_tag and max_tag together", hint="give tag, or the other two")
+    least, most = (tag, tag) if tag is not None else (require_tag, max_tag)
+    return {
+        "minTag": None if least is None else tags.tag(least, "require_tag"),
+        "maxTag": None if most is None else tags.tag(most, "max_tag"),
+    }

@@ -1,0 +1,131 @@
+"""The handle of a run: a deal that somebody waits for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
+
+from iexec_nb.actions.outcome import Result
+from iexec_nb.actions.updates import Update
+from iexec_nb.actions.watch import scheduler, wait, watch
+from iexec_nb.errors import ResultNotFoundError
+from iexec_nb.protocol.execution import Deal
+from iexec_nb.protocol.types import Bytes32
+from iexec_nb.protocol.units import format_rlc
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from iexec_nb.client import IExec
+
+
+class Run:
+    """A deal and its tasks; the deal's id alone is enough to make another handle (``iexec.deal.attach``).
+
+    Attributes
+    ----------
+    deal
+        The deal as it was matched.
+    """
+
+    def __init__(self, client: IExec, deal: Deal) -> None:
+        self._client = client
+        self.deal = deal
+
+    @property
+    def dealid(self) -> Bytes32:
+        """The id of the deal."""
+        return self.deal.dealid
+
+    @property
+    def taskids(self) -> tuple[Bytes32, ...]:
+        """The ids of its tasks, in the order of their index."""
+        return self.deal.taskids
+
+    @property
+    def price(self) -> int:
+        """What the deal costs for all tasks, in nRLC."""
+        return self.deal.total_cost
+
+    def watch(self) -> Iterator[Update]:
+        """Yield an update at once and after each change, until all tasks are over."""
+        return watch(self._client, self.deal)
+
+    def wait(self, timeout_s: float | None = None) -> Run:
+        """Wait until all tasks are completed; return the handle.
+
+        Ctrl-C stops the waiting, not the paid task.
+
+        Parameters
+        ----------
+        timeout_s
+            Give up waiting after this many seconds; default: wait until the deal's deadline.
+
+        Raises
+        ------
+        TaskFailedError
+            When an app failed; what it printed is in ``.stdout`` and ``.stderr``.
+        TaskTimeoutError
+            When a task passed its final deadline, or the waiting its limit.
+        """
+        wait(self.watch(), self._client, timeout_s, f"iexec.deal.attach({self.dealid!r}).wait()")
+        return self
+
+    def __await__(self) -> Generator[object, None, Run]:
+        """Wait without blocking the event loop: ``await run``."""
+        return asyncio.to_thread(self.wait).__await__()
+
+    def result(self, index: int = 0) -> Result:
+        """Return the files of one task's result, waiting for it where needed.
+
+        Parameters
+        ----------
+        index
+            Which task of this deal, from 0.
+
+        Raises
+        ------
+        ResultNotFoundError
+            When the deal has no such task.
+        TaskFailedError, TaskTimeoutError
+            As `wait`.
+        DecryptionError
+            When the key does not fit.
+        """
+        if not 0 <= index < len(self.taskids):
+            raise ResultNotFoundError(
+                f"the deal has no task {index}", hint=f"its tasks are 0 to {len(self.taskids) - 1}"
+            )
+        taskid = self.taskids[index]
+        updates = watch(self._client, self.deal, [taskid])
+        last = wait(updates, self._client, None, f"iexec.deal.attach({self.dealid!r}).result({index})")
+        return self._client.result.of_task(last.tasks[0], self.deal)
+
+    def tasks(self) -> pd.DataFrame:
+        """Return the tasks as they are now, as a DataFrame of schema `tables.TASKS`."""
+        from iexec_nb import tables
+
+        tasks = self._client.chain.deal_tasks(self.deal)
+        attrs = {"chain": self._client.network.name, "chain_id": self._client.chain.chain_id, "source": "viewTask"}
+        return tables.frame(tables.TASKS, tasks, attrs=attrs)
+
+    def logs(self, index: int = 0) -> list[dict[str, str]]:
+        """Return what the workers' apps printed for one task: ``worker``, ``stdout``, ``stderr``.
+
+        Raises
+        ------
+        ResultNotFoundError
+            When the scheduler cannot be found.
+        WorkerpoolCallError
+            When it refuses: only the requester may read logs.
+        """
+        api = scheduler(self._client, self.deal.workerpool.pointer)
+        if api is None:
+            raise ResultNotFoundError(f"Impossible to resolve API url for workerpool {self.deal.workerpool.pointer}")
+        signer = self._client.require_signer("read the logs")
+        return api.logs(self.taskids[index], signer, self._client.chain.chain_id)
+
+    def __repr__(self) -> str:
+        tasks = f"{len(self.taskids)} task{'s' if len(self.taskids) != 1 else ''}"
+        return f"Run({tasks} for {format_rlc(self.price)}, dealid={self.dealid})"

@@ -1,0 +1,323 @@
+"""One way in: a network, a signer and the services, with every noun as an attribute.
+
+Everything remote is opened on first use, so that making a client costs nothing and works offline. The client that was
+activated last (a started sandbox activates its own) is the one that ``%iexec`` and `active` use.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iexec_nb.actions.account import AccountActions
+from iexec_nb.actions.app import AppActions
+from iexec_nb.actions.category import CategoryActions
+from iexec_nb.actions.dataset import DatasetActions
+from iexec_nb.actions.deal import DealActions
+from iexec_nb.actions.order import OrderActions
+from iexec_nb.actions.orderbook import OrderbookActions
+from iexec_nb.actions.result import ResultActions
+from iexec_nb.actions.storage import StorageActions
+from iexec_nb.actions.store import Store
+from iexec_nb.actions.task import TaskActions
+from iexec_nb.actions.wallet import WalletActions
+from iexec_nb.actions.workerpool import WorkerpoolActions
+from iexec_nb.errors import (
+    ApiCallError,
+    CompassCallError,
+    ConfigurationError,
+    IpfsGatewayCallError,
+    MarketCallError,
+    SmsCallError,
+    ValidationError,
+    WorkerpoolCallError,
+)
+from iexec_nb.protocol.networks import DEFAULT, NETWORKS, Network, network
+from iexec_nb.protocol.types import Address, Secret, address
+from iexec_nb.services.wallet import PrivateKeySigner, Signer
+
+if TYPE_CHECKING:
+    import httpx
+
+    from iexec_nb.services.chain import Chain
+    from iexec_nb.services.http import Http
+    from iexec_nb.services.ipfs import Ipfs
+    from iexec_nb.services.market import Market
+    from iexec_nb.services.sms import Sms
+    from iexec_nb.services.workerpool import Compass, WorkerpoolApi
+
+Confirm = Callable[[str], bool]
+
+
+class IExec:
+    """iExec on one chain, for one wallet or none.
+
+    Parameters
+    ----------
+    chain
+        A chain's name or id, or a `Network`. Default: the environment's ``IEXEC_NB_CHAIN``, else
+        ``arbitrum-sepolia-testnet``. With `rpc` and `hub_address` given, any chain id will do.
+    signer
+        A `Signer`, a private key as `Secret`, or nothing: then the client reads and says so when something needs
+        a signature.
+    rpc
+        URL of the node, or a ``web3.Web3`` object that is connected over HTTP.
+    hub_address, sms, market, ipfs_gateway, ipfs_node, compass, poco_subgraph
+        Addresses that replace the network's own.
+    confirms
+        Blocks to wait for after a transaction, at least 1.
+    confirm
+        Who is asked before something is signed that spends: a function that is shown the text and says yes or no.
+        Default: ask the person at the keyboard, and refuse where there is none. ``False`` asks nobody.
+    store
+        Folder for keys of datasets and results (mode 700). Default: the user's data folder.
+    timeout_s
+        Seconds until a service or node that does not answer is given up.
+    transport
+        An ``httpx`` transport under all services except the node; the sandbox mounts itself here.
+
+    Examples
+    --------
+    >>> client = IExec("arbitrum-mainnet")
+    >>> client.network.chain_id
+    42161
+    """
+
+    def __init__(
+        self,
+        chain: str | int | Network | None = None,
+        *,
+        signer: Signer | Secret | None = None,
+        rpc: Any = None,
+        hub_address: str | None = None,
+        sms: str | None = None,
+        market: str | None = None,
+        ipfs_gateway: str | None = None,
+        ipfs_node: str | None = None,
+        compass: str | None = None,
+        poco_subgraph: str | None = None,
+        confirms: int = 1,
+        confirm: Confirm | bool | None = None,
+        store: Path | str | None = None,
+        timeout_s: float = 10.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        if type(confirms) is not int or confirms < 1:
+            raise ConfigurationError(f"invalid confirms: {confirms!r}", hint="give confirms as a whole number from 1")
+        self.network = _network(chain, rpc, hub_address)
+        self.signer = PrivateKeySigner(signer) if isinstance(signer, Secret) else signer
+        given = {
+            "rpc": _endpoint(rpc), "sms": sms, "market": market, "ipfs_gateway": ipfs_gateway, "ipfs_node": ipfs_node,
+            "compass": compass, "poco_subgraph": poco_subgraph,
+        }  # fmt: skip
+        self._urls = {name: url or getattr(self.network, name) for name, url in given.items()}
+        self.hub_address: Address | None = (
+            address(hub_address, "hub_address") if hub_address else self.network.hub_address
+        )
+        self.confirms = confirms
+        # Retired chains follow the rules of their time, from before SDK 9 asked for the tags tee and tdx.
+        self.require_tdx = self.network.live or self.network not in NETWORKS
+        self.poll_s = 2.0
+        self.timeout_s = timeout_s
+        self.transport = transport
+        self.store = Store(store)
+        self.random_bytes: Callable[[int], bytes] = secrets.token_bytes
+        self._confirm = confirm
+
+        self.wallet = WalletActions(self)
+        self.account = AccountActions(self)
+        self.app = AppActions(self)
+        self.dataset = DatasetActions(self)
+        self.workerpool = WorkerpoolActions(self)
+        self.category = CategoryActions(self)
+        self.order = OrderActions(self)
+        self.orderbook = OrderbookActions(self)
+        self.deal = DealActions(self)
+        self.task = TaskActions(self)
+        self.result = ResultActions(self)
+        self.storage = StorageActions(self)
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The node and the contracts (`services.chain`)."""
+        from iexec_nb.services.chain import Chain
+        from iexec_nb.services.rpc import Rpc
+
+        if self.hub_address is None:
+            raise self._unset("hub_address")
+        rpc = Rpc(self._url("rpc"), timeout_s=self.timeout_s)
+        return Chain(rpc, self.hub_address, confirms=self.confirms, chain_id=self.network.chain_id)
+
+    @cached_property
+    def market(self) -> Market:
+        """The market API (`services.market`)."""
+        from iexec_nb.services.market import Market
+
+        return Market(self._http("market", "Market API", MarketCallError), self.chain.chain_id)
+
+    @cached_property
+    def sms(self) -> Sms:
+        """The secret management service (`services.sms`)."""
+        from iexec_nb.services.sms import Sms
+
+        return Sms(self._http("sms", "SMS", SmsCallError))
+
+    @cached_property
+    def ipfs(self) -> Ipfs:
+        """The IPFS gateway and, where there is one, the upload node (`services.ipfs`)."""
+        from iexec_nb.services.ipfs import Ipfs
+
+        gateway = self._http("ipfs_gateway", "IPFS gateway", IpfsGatewayCallError)
+        node = self._http("ipfs_node", "IPFS node", IpfsGatewayCallError) if self._urls["ipfs_node"] else None
+        return Ipfs(gateway, node)
+
+    @cached_property
+    def compass(self) -> Compass | None:
+        """The registry of workerpool API addresses, or None where the network has none."""
+        from iexec_nb.services.workerpool import Compass
+
+        if not self._urls["compass"]:
+            return None
+        return Compass(self._http("compass", "Compass API", CompassCallError), self.chain.chain_id)
+
+    def workerpool_api(self, url: str) -> WorkerpoolApi:
+        """Return the scheduler API of a workerpool at this URL (from `compass`)."""
+        from iexec_nb.services.workerpool import WorkerpoolApi
+
+        return WorkerpoolApi(self._open(url, "Workerpool API", WorkerpoolCallError))
+
+    @property
+    def web3(self) -> Any:
+        """A ``web3.Web3`` connected to the same node, for whatever lies beyond iExec."""
+        from web3 import HTTPProvider, Web3
+
+        return Web3(HTTPProvider(self._url("rpc")))
+
+    @property
+    def is_mainnet(self) -> bool:
+        """Whether RLC on this chain is real money."""
+        return self.network.chain_id in (1, 134, 42161)
+
+    def require_signer(self, purpose: str = "sign") -> Signer:
+        """Return the signer.
+
+        Raises
+        ------
+        ConfigurationError
+            When the client has none: it reads only.
+        """
+        if self.signer is None:
+            raise ConfigurationError(
+                "The current provider is not a signer, impossible to sign messages or transactions",
+                context={"needed to": purpose},
+                hint="make the client with a wallet: IExec(signer=...), or in the sandbox: net.client(rlc='10 RLC')",
+            )
+        return self.signer
+
+    def approve(self, text: str) -> None:
+        """Show what is about to be signed and ask; return when the answer is yes.
+
+        Raises
+        ------
+        ConfigurationError
+            When the answer is no, or when nobody can be asked.
+        """
+        if self._confirm is False:
+            return
+        ask = self._confirm if callable(self._confirm) else _ask
+        if not ask(f"{text}\n  chain: {self.network.name} ({self.network.chain_id})"):
+            raise ConfigurationError("Operation aborted by user.")
+
+    @contextmanager
+    def without_asking(self) -> Iterator[None]:
+        """Take every question as answered with yes, for one command (``--yes``)."""
+        before, self._confirm = self._confirm, False
+        try:
+            yield
+        finally:
+            self._confirm = before
+
+    def activate(self) -> IExec:
+        """Make this the client that ``%iexec`` and `active` use; return it."""
+        global _active
+        _active = self
+        return self
+
+    def __repr__(self) -> str:
+        who = self.signer.address if self.signer else "read-only"
+        return f"IExec({self.network.name}, {who})"
+
+    def _http(self, name: str, service: str, error: type[ApiCallError]) -> Http:
+        return self._open(self._url(name), service, error)
+
+    def _open(self, url: str, service: str, error: type[ApiCallError]) -> Http:
+        from iexec_nb.services.http import Http
+
+        return Http(url, service=service, error=error, transport=self.transport, timeout_s=self.timeout_s)
+
+    def _url(self, name: str) -> str:
+        if url := self._urls[name]:
+            return url
+        raise self._unset(name)
+
+    def _unset(self, name: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"{name} option not set and no default value for your chain {self.network.chain_id}",
+            hint=f"IExec({self.network.chain_id}, {name}='...')",
+        )
+
+
+_active: IExec | None = None
+
+
+def active() -> IExec:
+    """Return the client that was activated last, or a read-only one of the default chain."""
+    return _active if _active is not None else IExec().activate()
+
+
+def set_active(client: IExec | None) -> IExec | None:
+    """Make `client` the active one (None: the default again) and return the one that was active before."""
+    global _active
+    before, _active = _active, client
+    return before
+
+
+def _network(chain: str | int | Network | None, rpc: Any, hub_address: str | None) -> Network:
+    if isinstance(chain, Network):
+        return chain
+    wanted = chain if chain is not None else os.environ.get("IEXEC_NB_CHAIN", DEFAULT)
+    try:
+        return network(wanted)
+    except (ConfigurationError, LookupError, ValidationError):
+        if rpc is None or hub_address is None or not str(wanted).isdigit():
+            raise
+        return Network(chain_id=int(wanted), name=f"chain {wanted}")
+
+
+def _endpoint(rpc: Any) -> str | None:
+    if rpc is None or isinstance(rpc, str):
+        return rpc
+    url = getattr(getattr(rpc, "provider", rpc), "endpoint_uri", None)
+    if url is None:
+        raise ConfigurationError(
+            f"Unsupported provider: {type(rpc).__name__}",
+            hint="give rpc as a URL, or as a Web3 object with an HTTPProvider",
+        )
+    return str(url)
+
+
+def _ask(text: str) -> bool:
+    try:
+        answer = input(f"{text}\nGo on? [y/N] ")
+    except (EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        raise ConfigurationError(
+            "this would sign something, and there is nobody to ask",
+            context={"what": text},
+            hint="make the client with confirm=False, or with a function that answers",
+        ) from error
+    return answer.strip().lower() in ("y", "yes")

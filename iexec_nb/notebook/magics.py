@@ -1,0 +1,104 @@
+"""``%iexec`` and ``%%iexec``: a line of words becomes a call of a verb, and the cell gets what it returns."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+
+from iexec_nb.errors import IExecError
+from iexec_nb.notebook import display
+
+_REFUSED = ("--password", "--private-key", "--privatekey")
+_YES = ("--yes", "--force")
+
+
+@magics_class
+class IExecMagics(Magics):
+    """The magics of iexec_nb; ``%load_ext iexec_nb`` registers them."""
+
+    @no_var_expand
+    @line_cell_magic
+    def iexec(self, line: str, cell: str | None = None) -> Any:
+        """Call a verb: ``%iexec NOUN VERB ...``; in ``%%iexec`` the command goes on over the lines of the cell.
+
+        ``$name`` stands for the value of a variable. ``--help`` shows a help page, after a noun or a verb too.
+        ``--yes`` answers the question of a command that spends. ``--traceback`` shows the whole traceback.
+        """
+        words = _words(f"{line}\n{cell or ''}")
+        if not words or "--help" in words or "-h" in words:
+            from iexec_nb.commands import help_text
+
+            _load_verbs()
+            print(help_text([word for word in words if word not in ("--help", "-h")]), end="")
+            return None
+        try:
+            return self._call([word for word in words if word != "--traceback"])
+        except IExecError:
+            if "--traceback" in words:
+                traceback.print_exc(file=sys.stderr)
+            raise
+
+    def _call(self, words: Sequence[str]) -> Any:
+        from iexec_nb import commands
+        from iexec_nb.client import active
+
+        call = commands.parse([word for word in words if word not in _YES], self.shell.user_ns)  # type: ignore[union-attr]
+        client = active()
+        if any(word in _YES for word in words):
+            with client.without_asking():
+                return call.on(client)
+        return call.on(client)
+
+
+def load_ipython_extension(ip: Any) -> None:
+    """Register the magics and the displays; ``%load_ext iexec_nb`` calls this."""
+    ip.register_magics(IExecMagics)
+    display.register(ip)
+    from iexec_nb.actions import watch
+
+    watch.on_update = _drawn
+
+
+def unload_ipython_extension(ip: Any) -> None:
+    """Take back what loading did."""
+    for kind in ("line", "cell"):
+        ip.magics_manager.magics[kind].pop("iexec", None)
+    display.unregister(ip)
+    from iexec_nb.actions import watch
+
+    watch.on_update = None
+
+
+def _drawn(updates: Iterator[Any]) -> Iterator[Any]:
+    import time
+
+    from iexec_nb.notebook.progress import DELAY_S, Panel
+
+    with Panel("Run", "", delay_s=DELAY_S, clock=time.monotonic) as panel:
+        for update in updates:
+            panel.add(update)
+            yield update
+
+
+def _words(line: str) -> list[str]:
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"%iexec: {error}: close the quotes") from None
+    for word in words:
+        if word.partition("=")[0] in _REFUSED:
+            raise UsageError(
+                f"%iexec: {word.partition('=')[0]} is refused: a magic line is kept in the history. "
+                "Make a client with a signer instead: IExec(signer=KeystoreSigner(...)).activate()"
+            )
+    return words
+
+
+def _load_verbs() -> None:
+    import iexec_nb.client  # noqa: F401

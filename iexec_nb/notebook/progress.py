@@ -1,0 +1,241 @@
+"""The live view of a deal or a task: one output that says where things stand, and stays as the record of it.
+
+Nothing is shown for a run that is over within two seconds. After that a notebook gets one output, found again by its
+display id; without a notebook each new phase is a line on standard error, where it is in nobody's way. The updates come
+from a generator that waits for the chain, so the clock in the output is kept going by a thread. Stopping the cell stops
+the waiting and not the paid task, and the output says so.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from html import escape
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
+from uuid import uuid4
+
+from iexec_nb.notebook.display import clean, moment
+
+DELAY_S = 2.0
+_TICK_S = 1.0
+_EXPECTED = ("matched", "initialized", "running", "completed")
+_BAD = "var(--jp-error-color1,#b3261e)"
+_BOX = "border-left:4px solid {colour};padding:2px 0 2px 10px;margin:4px 0;color:inherit;overflow-wrap:anywhere"
+_CALM = "var(--jp-border-color1,rgba(128,128,128,0.6))"
+
+Show = Callable[[dict[str, str], bool, bool], None]
+"""Takes a MIME bundle, whether one was shown before, and whether more than the clock differs from it."""
+
+
+class Update(Protocol):
+    """What a watched run tells each time something changed."""
+
+    @property
+    def phase(self) -> str:
+        """``matched``, ``initialized``, ``running``, ``revealing``, ``completed``, ``failed`` or ``timeout``."""
+
+    @property
+    def message(self) -> str:
+        """One line for people."""
+
+    @property
+    def done(self) -> bool:
+        """Whether this is the last update."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended badly."""
+
+
+U = TypeVar("U", bound=Update)
+
+
+def follow(
+    updates: Iterable[U],
+    *,
+    title: str = "Run",
+    reattach: str = "",
+    delay_s: float = DELAY_S,
+    clock: Callable[[], float] = time.monotonic,
+) -> U | None:
+    """Draw updates as they come until there are no more, and return the last one.
+
+    Parameters
+    ----------
+    updates
+        Such as ``run.watch()``. Its errors, and Ctrl-C, come through unchanged.
+    title
+        What is watched.
+    reattach
+        What to type to watch again, shown after Ctrl-C.
+    delay_s
+        How many seconds pass before anything is shown.
+    clock
+        Seconds that only go forward.
+
+    Returns
+    -------
+    Update or None
+        The last update; None when there was none.
+    """
+    last = None
+    with Panel(title, reattach, delay_s=delay_s, clock=clock) as panel:
+        for last in updates:
+            panel.add(last)
+    return last
+
+
+class Panel:
+    """The state of one live view, and what draws it; a context manager whose end leaves a static output.
+
+    Parameters
+    ----------
+    title, reattach, delay_s, clock
+        As for `follow`.
+    show
+        Where the view goes. The default finds out where it runs: a notebook's output, or lines on standard error.
+    """
+
+    def __init__(
+        self, title: str, reattach: str, *, delay_s: float, clock: Callable[[], float], show: Show | None = None
+    ) -> None:
+        self._title = title
+        self._reattach = reattach
+        self._delay_s = delay_s
+        self._clock = clock
+        self._show = show or (_notebook_output() if in_notebook() else _print_line)
+        self._began = clock()
+        self._phases: dict[str, float] = {}
+        self._last: Update | None = None
+        self._error = ""
+        self._interrupted = False
+        self._shown: str | None = None
+        self._ended: float | None = None
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        # With the cell's context, because the kernel finds there which cell an output belongs to.
+        run = contextvars.copy_context().run
+        self._thread = threading.Thread(target=run, args=(self._keep_drawing,), name="iexec-progress", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._over.set()
+        with self._lock:
+            self._ended = self._clock()
+            self._interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+            self._error = "" if kind is None or self._interrupted else kind.__name__
+            # A run that was over at once leaves nothing, unless it goes on without being watched.
+            if self._shown is not None or self._interrupted:
+                self._draw()
+        if self._thread is not None:
+            self._thread.join()
+
+    def add(self, update: Update) -> None:
+        """Take in an update and draw it, once the delay has passed."""
+        with self._lock:
+            self._last = update
+            self._phases.setdefault(update.phase, self._clock() - self._began)
+            self._draw_when_due()
+
+    def text(self) -> str:
+        """Return the state in one line."""
+        return f"{clean(self._title)}: {self._state()} ({', '.join(self._facts())}) {self._note()}".rstrip()
+
+    def html(self) -> str:
+        """Return the state as HTML: the phases with a sign and a word each, elapsed time, deadline, message."""
+        colour = _BAD if self._error or (self._last is not None and self._last.failed) else _CALM
+        live = ' role="status" aria-live="polite"' if self._ended is None else ""
+        note = f"<div>{escape(self._note())}</div>" if self._note() else ""
+        return (
+            f'<div class="iexec-nb" style="{_BOX.format(colour=colour)}">'
+            f"<div{live}><strong>{escape(clean(self._title))}</strong>: {escape(self._state())}</div>"
+            f"<div>{escape(self._timeline())}</div>{note}<div>{' · '.join(self._facts())}</div></div>"
+        )
+
+    def _keep_drawing(self) -> None:
+        wait_s = self._delay_s
+        while not self._over.wait(wait_s):
+            with self._lock:
+                if self._ended is None:
+                    self._draw_when_due()
+            wait_s = _TICK_S
+
+    def _draw_when_due(self) -> None:
+        if self._clock() - self._began >= self._delay_s:
+            self._draw()
+
+    def _draw(self) -> None:
+        state = self._state() + self._note()
+        self._show({"text/plain": self.text(), "text/html": self.html()}, self._shown is not None, state != self._shown)
+        self._shown = state
+
+    def _state(self) -> str:
+        if self._interrupted:
+            return "■ stopped watching"
+        if self._error:
+            return f"✖ {self._error}"
+        if self._last is None:
+            return "… waiting"
+        sign = "✖" if self._last.failed else "✔" if self._last.done else "▶"
+        return f"{sign} {clean(self._last.phase, 40)}" + (
+            f", {clean(self._last.message)}" if self._last.message else ""
+        )
+
+    def _timeline(self) -> str:
+        last, seen = self._last, list(self._phases)
+        now = "" if last is None else "✖" if last.failed else "✔" if last.done else "▶"
+        steps = [
+            f"{now if last is not None and name == last.phase else '✔'} {clean(name, 40)} {_duration(at)}"
+            for name, at in self._phases.items()
+        ]
+        if last is None or not last.done:
+            reached = max((_EXPECTED.index(name) for name in seen if name in _EXPECTED), default=-1)
+            steps += [f"○ {name}" for name in _EXPECTED[reached + 1 :]]
+        return " → ".join(steps)
+
+    def _note(self) -> str:
+        if not self._interrupted:
+            return ""
+        return "The paid task goes on." + (f" To watch again: {clean(self._reattach)}" if self._reattach else "")
+
+    def _facts(self) -> list[str]:
+        end = self._clock() if self._ended is None else self._ended
+        final = getattr(getattr(self._last, "deal", None), "finalTime", None)
+        over = self._last is not None and self._last.done
+        deadline = [f"deadline {moment(final)}"] if isinstance(final, datetime) and not over else []
+        return [f"elapsed {_duration(end - self._began)}", *deadline]
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def in_notebook() -> bool:
+    """Tell whether this runs in a kernel, whose front-end can replace an output."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return getattr(shell, "kernel", None) is not None
+
+
+def _print_line(bundle: dict[str, str], again: bool, changed: bool) -> None:
+    if changed:
+        print(bundle["text/plain"], file=sys.stderr, flush=True)
+
+
+def _notebook_output() -> Show:
+    from IPython.display import display
+
+    draw: Any = display
+    name = uuid4().hex
+    return lambda bundle, again, changed: draw(bundle, raw=True, display_id=name, update=again)
