@@ -248,6 +248,14 @@ class IExec:
         _active = self
         return self
 
+    def close(self) -> None:
+        """Close the connections to the node and the services; they are opened again when they are needed."""
+        for name in ("chain", "market", "sms", "ipfs", "compass"):
+            opened = self.__dict__.pop(name, None)
+            for part in ("rpc", "http", "gateway", "node"):
+                if (connection := getattr(opened, part, None)) is not None:
+                    connection.close()
+
     def __repr__(self) -> str:
         who = self.signer.address if self.signer else "read-only"
         return f"IExec({self.network.name}, {who})"

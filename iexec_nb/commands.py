@@ -218,13 +218,15 @@ def _text_signature(function: Callable[..., Any]) -> Callable[..., None]:
     parameters = []
     for parameter in _parameters(function):
         annotation = str(parameter.annotation)
+        optional = parameter.default is not inspect.Parameter.empty
         kind: Any = bool if annotation == "bool" else list[str] if "Sequence" in annotation else str
+        kind = kind | None if optional and kind is not bool else kind
         is_positional = parameter.kind is inspect.Parameter.POSITIONAL_ONLY
         parameters.append(
             parameter.replace(
                 annotation=kind,
                 kind=inspect.Parameter.POSITIONAL_OR_KEYWORD if is_positional else parameter.kind,
-                default=parameter.default if parameter.default in (inspect.Parameter.empty, True, False) else None,
+                default=parameter.default if isinstance(parameter.default, bool | type) else None,
             )
         )
     stand_in.__doc__ = _before_examples(inspect.getdoc(function) or "")

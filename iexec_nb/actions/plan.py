@@ -248,12 +248,14 @@ class Planner:
                 requesterrestrict=wishes.requester,
             )  # fmt: skip
         filters = {"category": wishes.category, "minTag": least, "minTrust": wishes.trust or None, "minVolume": 1}
-        found = self._cheapest("workerpool", tag=least, **filters)
+        spent = app.appprice + (dataset.datasetprice if dataset is not None else 0)
+        found = self._cheapest("workerpool", tag=least, spent=spent, **filters)
         assert isinstance(found.order, WorkerpoolOrder)
         return found.order
 
-    def _cheapest(self, kind: str, *, tag: str | None = None, **filters: Any) -> PublishedOrder:
+    def _cheapest(self, kind: str, *, tag: str | None = None, spent: int = 0, **filters: Any) -> PublishedOrder:
         wishes = self._wishes
+        left = None if wishes.max_price is None else max(wishes.max_price - spent, 0)
         parties = {
             "app": wishes.app, "dataset": _given(wishes.dataset), "workerpool": _given(wishes.workerpool),
             "requester": wishes.requester,
@@ -261,7 +263,7 @@ class Planner:
         wanted = Wanted(
             requester=wishes.requester, app=wishes.app, dataset=_given(wishes.dataset),
             workerpool=_given(wishes.workerpool), tag=tag or wishes.tag, category=wishes.category, trust=wishes.trust,
-            max_price=wishes.max_price,
+            max_price=left,
         )  # fmt: skip
         return cheapest(self._client, kind, wanted, {**parties, **filters})
 

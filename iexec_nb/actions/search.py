@@ -8,7 +8,8 @@ so that it can say what was there.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,10 @@ from iexec_nb.protocol.units import format_rlc
 if TYPE_CHECKING:
     from iexec_nb.client import IExec
 
-_CANDIDATES = 100
-_SHOWN = 10
+_PAGE = 100
+_EXPLAINED = 1000
+_SHOWN = 5
+_NEGOTIABLE = frozenset({"0x02", "0x03", "0x04", "0x05", "volume"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,17 +63,20 @@ def cheapest(client: IExec, kind: str, wanted: Wanted, filters: Mapping[str, Any
     OrderMismatchError
         When none serves; ``.reasons`` says for each order that exists what keeps it out.
     """
-    for order in _listed(client, kind, filters):
-        if not _against(client, order, wanted):
-            return order
+    for page in _pages(client, kind, wanted, filters):
+        for order in verified(client.chain, kind, page):
+            if not _against(client, order, wanted):
+                return order
     raise _explain(client, kind, wanted)
 
 
-def _listed(client: IExec, kind: str, filters: Mapping[str, Any]) -> list[PublishedOrder]:
-    raw = itertools.islice(client.market.orders(kind, page_size=_CANDIDATES, **filters), _CANDIDATES)
-    orders = verified(client.chain, kind, raw)
-    orders.sort(key=lambda one: (getattr(one.order, "category", 0), one.order.price))
-    return orders
+def _pages(client: IExec, kind: str, wanted: Wanted, filters: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
+    """Yield the book page by page, cheapest first; without a category in mind the smallest category comes first."""
+    if kind == "workerpool" and wanted.category is None:
+        for category in range(client.chain.category_count()):
+            yield from client.market.pages(kind, page_size=_PAGE, **{**filters, "category": category})
+    else:
+        yield from client.market.pages(kind, page_size=_PAGE, **filters)
 
 
 def _against(client: IExec, published: PublishedOrder, wanted: Wanted) -> Sequence[Reason]:
@@ -107,18 +113,36 @@ def _reason(code: str, message: str) -> Reason:
 
 
 def _explain(client: IExec, kind: str, wanted: Wanted) -> OrderMismatchError:
-    """Return the error that names the orders there are, cheapest first, with the reasons of each."""
+    """Return the error that says which orders there are and what keeps them out, the nearest misses first."""
     parties = {name: "any" for name in ("app", "dataset", "workerpool", "requester") if name != kind}
-    subject: dict[str, Any] = {kind: getattr(wanted, kind) or "any"}
-    orders = _listed(client, kind, {**parties, **subject})
-    reasons = []
-    for published in orders:
-        messages = "; ".join(reason.message for reason in _against(client, published, wanted))
-        price = format_rlc(published.order.price)
-        reasons.append(_reason("candidate", f"{kind}order {published.orderHash} ({price}): {messages}"))
+    filters = {**parties, kind: getattr(wanted, kind) or "any"}
+    raw = itertools.islice(client.market.orders(kind, page_size=_EXPLAINED, **filters), _EXPLAINED)
+    judged = [(order, _against(client, order, wanted)) for order in verified(client.chain, kind, raw)]
+    judged.sort(key=lambda pair: (_distance(pair[1]), pair[0].order.price))
+    reasons = [_candidate(order, found) for order, found in judged[:_SHOWN]]
     return OrderMismatchError(
-        _headline(kind, wanted, len(orders)), reasons=reasons[:_SHOWN], hint=_hint(kind, wanted, len(orders))
+        _headline(kind, wanted, len(judged)),
+        reasons=reasons,
+        context=_counted(judged),
+        hint=_hint(kind, wanted, judged),
     )
+
+
+def _distance(found: Sequence[Reason]) -> int:
+    # A price, a trust or a volume can be changed by whoever asks; the rest makes it another computation.
+    return sum(1 if reason.code in _NEGOTIABLE else 3 for reason in found)
+
+
+def _candidate(published: PublishedOrder, found: Sequence[Reason]) -> Reason:
+    messages = "; ".join(reason.message for reason in found)
+    price = format_rlc(published.order.price)
+    return _reason("candidate", f"{published.order.kind}order {published.orderHash} ({price}): {messages}")
+
+
+def _counted(judged: Sequence[tuple[PublishedOrder, Sequence[Reason]]]) -> dict[str, str]:
+    """Return how many orders each rule keeps out, by the field that would have to change."""
+    counts = Counter(field for _, found in judged for field in {reason.field or reason.code for reason in found})
+    return {f"kept out by {field}": f"{count} of {len(judged)}" for field, count in counts.most_common()}
 
 
 def _headline(kind: str, wanted: Wanted, count: int) -> str:
@@ -127,13 +151,15 @@ def _headline(kind: str, wanted: Wanted, count: int) -> str:
         head = f"No workerpoolorder matching your conditions available {where}"
     else:
         head = f"No order available for {kind} {getattr(wanted, kind)}"
-    more = f"; the first {_SHOWN} are" if count > _SHOWN else ""
+    more = f"; the nearest {_SHOWN}" if count > _SHOWN else ""
     return f"{head}: {count or 'no'} order{'s' if count != 1 else ''} published{more}"
 
 
-def _hint(kind: str, wanted: Wanted, count: int) -> str:
-    if count:
-        return "change what keeps an order out (tag, category, trust, price limit), or wait for other orders"
+def _hint(kind: str, wanted: Wanted, judged: Sequence[tuple[PublishedOrder, Sequence[Reason]]]) -> str:
+    if judged:
+        fields = {reason.field or reason.code for reason in judged[0][1]}
+        words = sorted("max_price" if field.endswith("maxprice") else field for field in fields)
+        return f"the nearest order would fit with another {' and '.join(words)}; or wait for other orders"
     if kind == "workerpool":
         return "no pool sells at the moment: try again later, or name another category"
     return (

@@ -545,9 +545,7 @@ def _member(archive: Archive, name: str, limit: int) -> bytes:
             hint="this result is not encrypted: open it as it is",
         )
     if size > limit:
-        raise DecryptionError(
-            f"{name} is too large", context={"size": f"{size} bytes", "rule": f"at most {limit} bytes"}
-        )
+        raise DecryptionError(f"{name} is too large", context={"given": f"{size} bytes", "limit": f"{limit} bytes"})
     try:
         return archive.read(name)
     except UnsafeArchiveError as error:
@@ -558,27 +556,23 @@ def _member(archive: Archive, name: str, limit: int) -> bytes:
 
 def _unseal(key: rsa.RSAPrivateKey, sealed: bytes) -> bytes:
     """Return the one-time AES key: sealed as it is (current), or as base64 inside and outside (legacy)."""
-    size = key.key_size // 8
-    if len(sealed) == size:
-        aes_key = _rsa_decrypt(key, sealed)
-        if len(aes_key) in (KEY_BYTES, _LEGACY_KEY_BYTES):
-            return aes_key
     legacy = _base64(sealed)
-    if len(legacy) == size:
-        aes_key = _base64(_rsa_decrypt(key, legacy))
+    for aes_key in (_rsa_decrypt(key, sealed), _base64(_rsa_decrypt(key, legacy))):
         if len(aes_key) in (KEY_BYTES, _LEGACY_KEY_BYTES):
             return aes_key
     public = key.public_key().public_bytes(forms.Encoding.DER, forms.PublicFormat.SubjectPublicKeyInfo)
-    lengths = {len(sealed), len(legacy)} - {0}
+    fits = key.key_size in (len(sealed) * 8, len(legacy) * 8)
     _fail(
         _KEY_FAILED,
         _RESULT_KEY,
-        "another key" if size in lengths else f"the sealed key was not made by an RSA key of {key.key_size} bits",
+        "another key" if fits else f"the sealed key was not made by an RSA key of {key.key_size} bits",
         given=f"RSA-{key.key_size} whose public half has the SHA-256 {hashlib.sha256(public).hexdigest()[:16]}...",
     )
 
 
 def _rsa_decrypt(key: rsa.RSAPrivateKey, sealed: bytes) -> bytes:
+    if len(sealed) * 8 != key.key_size:
+        return b""
     # OpenSSL 3.2 and later answer a wrong key with random bytes of a random length instead of an error, so that nobody
     # can tell the difference by asking. The length, the padding of the payload and the zip tell it here.
     try:

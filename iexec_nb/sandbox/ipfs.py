@@ -27,7 +27,7 @@ class BlockStore:
     """Files by CID, kept in a temporary folder that disappears with `close` or with the object."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="iexec_nb-ipfs-", ignore_cleanup_errors=True)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._lock = threading.Lock()
         self._files: dict[str, Path] = {}
         self._drafts = 0
@@ -54,7 +54,7 @@ class BlockStore:
                 hasher.update(chunk)
         cid = hasher.cid(version)
         with self._lock:
-            self._files[cid] = draft.replace(Path(self._folder.name) / cid)
+            self._files[cid] = draft.replace(draft.with_name(cid))
         return cid
 
     def path(self, cid: str) -> Path | None:
@@ -71,10 +71,14 @@ class BlockStore:
         """Forget everything and remove the temporary folder; calling it again does nothing."""
         with self._lock:
             self._files.clear()
-            self._folder.cleanup()
+            if self._folder is not None:
+                self._folder.cleanup()
+                self._folder = None
 
     def _draft(self) -> Path:
         with self._lock:
+            if self._folder is None:
+                self._folder = tempfile.TemporaryDirectory(prefix="iexec_nb-ipfs-", ignore_cleanup_errors=True)
             self._drafts += 1
             return Path(self._folder.name) / f"draft-{self._drafts}"
 

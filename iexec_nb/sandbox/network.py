@@ -242,8 +242,9 @@ class Sandbox:
         multiaddr
             As in ``app.deploy``, such as ``docker.io/me/app:1.0``.
         run
-            A function, or a command as a list of words. It finds its folders and variables as on a real worker:
-            ``IEXEC_IN``, ``IEXEC_OUT``, ``IEXEC_DATASET_FILENAME`` and so on.
+            A function, or a command as a list of words. It runs in a process of its own and finds its folders and
+            variables as on a real worker: ``IEXEC_IN``, ``IEXEC_OUT``, ``IEXEC_DATASET_FILENAME`` and so on. The
+            arguments of the run are in ``sys.argv[1:]``; a function with a parameter is given the list of them.
 
         Raises
         ------
