@@ -50,7 +50,7 @@ def _command(flags: argparse.Namespace, words: Sequence[str]) -> int:
         if not words:
             print("\niexec-nb sandbox starts a complete local iExec and prints where it is.")
         return 0
-    call = commands.parse(words)
+    call = commands.parse(words, program="iexec-nb")
     value = call.on(IExec(flags.chain, confirm=False if flags.yes else None))
     print(json.dumps({"ok": True, **_members(call, value)}) if flags.raw else _text(value))
     return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -194,8 +195,11 @@ class IExec:
     @property
     def web3(self) -> Any:
         """A ``web3.Web3`` connected to the same node, for whatever lies beyond iExec."""
+        limit = sys.getrecursionlimit()
         from web3 import HTTPProvider, Web3
 
+        # A dependency of web3 raises the limit a hundredfold, and then deeply nested JSON can end the process.
+        sys.setrecursionlimit(limit)
         return Web3(HTTPProvider(self._url("rpc")))
 
     @property

@@ -101,7 +101,7 @@ def noun(name: str) -> Callable[[C], C]:
     return enter
 
 
-def parse(words: Sequence[str], objects: Mapping[str, object] | None = None) -> Call:
+def parse(words: Sequence[str], objects: Mapping[str, object] | None = None, program: str = "%iexec") -> Call:
     """Return the call that a line of words stands for.
 
     Parameters
@@ -110,23 +110,25 @@ def parse(words: Sequence[str], objects: Mapping[str, object] | None = None) -> 
         Noun, verb and arguments, split as a shell does. A word ``$name`` stands for the object of that name.
     objects
         The objects that ``$name`` may mean, such as a notebook's variables.
+    program
+        What the hints of errors begin with.
 
     Raises
     ------
     ValidationError
         For an unknown noun, verb or option, a missing argument or an unknown name.
     """
-    app = _application("%iexec")
+    app = _application(program)
     tokens = [_OBJECT + word[1:] if _is_name(word) else word for word in words]
     found = _find(words)
     try:
         _, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)[:3]
     except Exception as error:
-        raise _unparsed(error, words, found) from error
+        raise _unparsed(error, words, found, program) from error
     if found is None:
         raise ValidationError(
             f"{' '.join(words)!r} names no command",
-            hint=f"%iexec {words[0] if words else ''} --help".replace("  ", " "),
+            hint=" ".join((program, *words[:1], "--help")),
         )
     arguments = [_resolve(value, objects or {}) for value in bound.args]
     options = {name: _resolve(value, objects or {}) for name, value in bound.kwargs.items()}
@@ -146,9 +148,9 @@ def help_text(words: Sequence[str], program: str = "%iexec", width: int = 100) -
     page = StringIO()
     known = [word for word in words if not word.startswith("-")]
     if known and known[0] not in NOUNS:
-        raise _unparsed(None, known, None)
+        raise _unparsed(None, known, None, program)
     if len(known) > 1 and _find(known) is None:
-        raise _unparsed(None, known, None)
+        raise _unparsed(None, known, None, program)
     console = Console(file=page, width=width, no_color=True, force_terminal=False, highlight=False)
     _application(program).help_print(known[:2], console=console)
     found = _find(known)
@@ -177,12 +179,12 @@ def _find(words: Sequence[str]) -> Command | None:
     return next((c for c in COMMANDS.values() if c.noun == words[0] and words[1] in c.aliases), None)
 
 
-def _unparsed(error: Exception | None, words: Sequence[str], found: Command | None) -> ValidationError:
+def _unparsed(error: Exception | None, words: Sequence[str], found: Command | None, program: str) -> ValidationError:
     from difflib import get_close_matches
 
     if found is not None:
         text = " ".join(str(error).replace(_OBJECT, "$").split())
-        return ValidationError(text, hint=f"%iexec {found.noun} {found.verb} --help, or: %iexec {found.example}")
+        return ValidationError(text, hint=f"{program} {found.noun} {found.verb} --help, or: {program} {found.example}")
     known = sorted(NOUNS) if not words or words[0] not in NOUNS else list(words_after(words[:1]))
     wrong = "" if not words else words[0] if words[0] not in NOUNS else words[1] if len(words) > 1 else ""
     close = get_close_matches(wrong, known, 1)

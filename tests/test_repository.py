@@ -25,8 +25,9 @@ import json, sys
 import iexec_nb
 loaded = sorted({name.partition(".")[0] for name in sys.modules})
 from types import ModuleType
-own = lambda value: not isinstance(value, ModuleType) and getattr(value, "__module__", "iexec_nb").startswith("iexec_nb")
-before = {name for name, value in vars(iexec_nb).items() if own(value)}
+def own(value):
+    return not isinstance(value, ModuleType) and getattr(value, "__module__", "iexec_nb").startswith("iexec_nb")
+before = {name for name, value in vars(iexec_nb).items() if own(value) and name != "own"}
 missing = [name for name in iexec_nb.__all__ if not hasattr(iexec_nb, name)]
 print(json.dumps({
     "loaded": loaded,

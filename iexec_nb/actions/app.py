@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from iexec_nb.actions.base import Amount
+from iexec_nb.actions.base import Amount, Tags
 from iexec_nb.actions.entries import Registered
 from iexec_nb.actions.plan import Plan, Planner, Wishes
 from iexec_nb.actions.run import Run
@@ -107,7 +107,7 @@ class AppActions(Registered):
         dataset: str | None = None,
         workerpool: str | None = None,
         category: int | str | None = None,
-        tag: str | Sequence[str] = ("tee", "tdx"),
+        tag: Tags = ("tee", "tdx"),
         trust: int | str = 0,
         input_files: Sequence[str] | None = None,
         secret: Sequence[str] | Mapping[int, str] | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from iexec_nb.protocol.types import Address, address
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from iexec_nb.services.wallet import Signer
 
 Amount = int | str
+Tags = str | Sequence[str]
 
 
 class Noun:

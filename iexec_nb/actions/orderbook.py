@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from iexec_nb.actions.base import Noun
+from iexec_nb.actions.base import Noun, Tags
 from iexec_nb.actions.book import verified
 from iexec_nb.commands import command, noun
 from iexec_nb.errors import ValidationError
@@ -17,7 +16,7 @@ from iexec_nb.protocol.types import address, uint256
 if TYPE_CHECKING:
     import pandas as pd
 
-Tag = str | Sequence[str] | None
+Tag = Tags | None
 
 
 @noun("orderbook")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from iexec_nb.actions import preflight
+from iexec_nb.actions.base import Tags
 from iexec_nb.actions.funds import too_poor
 from iexec_nb.actions.run import Run
 from iexec_nb.actions.search import Wanted, cheapest
@@ -59,7 +60,7 @@ class Wishes:
         dataset: str | None = None,
         workerpool: str | None = None,
         category: int | str | None = None,
-        tag: str | Sequence[str] = ("tee", "tdx"),
+        tag: Tags = ("tee", "tdx"),
         trust: int | str = 0,
         input_files: Sequence[str] | None = None,
         secret: Sequence[str] | Mapping[int, str] | None = None,

@@ -71,7 +71,7 @@ class ChainFacts:
     remaining
         Tasks left by order hash: the order's volume minus ``viewConsumed``.
     deployed
-        Whether an address is registered, by address of the app, dataset or workerpool.
+        Whether an address is registered, by kind (``app``, ``dataset``, ``workerpool``) and address.
     owners
         Owner by address of the resource.
     stakes
@@ -86,7 +86,7 @@ class ChainFacts:
 
     domain: Domain
     remaining: Mapping[Bytes32, int] = field(default_factory=dict)
-    deployed: Mapping[Address, bool] = field(default_factory=dict)
+    deployed: Mapping[tuple[str, Address], bool] = field(default_factory=dict)
     owners: Mapping[Address, Address] = field(default_factory=dict)
     stakes: Mapping[Address, int] = field(default_factory=dict)
     valid_signatures: Mapping[Bytes32, bool] = field(default_factory=dict)
@@ -481,7 +481,7 @@ def _restriction_rules(order: Offer, parties: Mapping[str, Address | None], grou
 
 
 def _authenticity_reasons(order: Order, facts: ChainFacts) -> Iterator[Reason]:
-    if order.kind in _REGISTERED and facts.deployed.get(order.resource) is False:
+    if order.kind in _REGISTERED and facts.deployed.get((order.kind, order.resource)) is False:
         yield _reason(
             _REGISTERED[order.kind],
             f"No {order.kind} deployed at address {order.resource}",
@@ -514,11 +514,12 @@ def _too_few(order: Order, left: int, tasks: int) -> Reason:
     )
 
 
-def _advice(found: tuple[Reason, ...]) -> str | None:
+def _advice(found: tuple[Reason, ...]) -> str:
     for reason in found:
         if reason.code == REQUESTER_STAKE and isinstance(reason.expected, int) and isinstance(reason.got, int):
             return f"deposit at least {format_rlc(reason.expected - reason.got)}: account.deposit(...)"
-    return None
+    fields = dict.fromkeys(reason.field for reason in found if reason.field)
+    return f"change {', '.join(fields)} and sign that order again, or take other orders"
 
 
 def _owner_reasons(price: Cost, owner: Address | None, facts: ChainFacts) -> Iterator[Reason]:

@@ -92,7 +92,7 @@ def read_facts(
             for order, digest in signed
             if (used := first["consumed", digest]) is not None
         },
-        deployed={o.resource: first["registered", o.kind] is True for o in sold},
+        deployed={(o.kind, o.resource): first["registered", o.kind] is True for o in sold},
         owners=owners,
         stakes={
             **_stake(requester, first["stake", requester]),

@@ -13,6 +13,7 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from getpass import getpass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -154,7 +155,7 @@ class KeystoreSigner(_KeySigner):
     path
         The keystore file; its address is read without the password.
     password
-        The password, or a function that asks for it.
+        The password, or a function that asks for it. Default: ask at the keyboard, without showing what is typed.
 
     Raises
     ------
@@ -164,10 +165,14 @@ class KeystoreSigner(_KeySigner):
         When the file is not a keystore.
     """
 
-    def __init__(self, path: str | os.PathLike[str], password: Secret | str | Callable[[], Secret | str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], password: Secret | str | Callable[[], Secret | str] | None = None
+    ) -> None:
         self.path = Path(path).expanduser()
         self._content = read_keystore(self.path)
         self._address = _keystore_address(self._content, self.path)
+        if password is None:
+            password = self._ask
         self._password: Callable[[], Secret | str] = password if callable(password) else _keep(password)
         self._secret: Secret | None = None
         self._opening = threading.Lock()
@@ -192,6 +197,15 @@ class KeystoreSigner(_KeySigner):
             if self._secret is None:
                 self._secret = Secret(self._decrypt())
             return self._secret.reveal_bytes()
+
+    def _ask(self) -> Secret:
+        try:
+            return Secret(getpass(f"Password of {self.path.name}: "))
+        except (EOFError, OSError, NotImplementedError, RuntimeError) as error:
+            raise ConfigurationError(
+                "the keystore needs its password, and there is nobody to ask",
+                hint="KeystoreSigner(path, password=Secret(...)), or a function that returns it",
+            ) from error
 
     def _decrypt(self) -> bytes:
         given = self._password()

@@ -44,7 +44,7 @@ without_dataset = replace(request, dataset=NULL_ADDRESS)
 def facts(**changes: Any) -> ChainFacts:
     everything: dict[str, Any] = {
         "remaining": {order_hash(order, DOMAIN): order.volume for order in (app, dataset, pool, request)},
-        "deployed": {APP: True, DATASET: True, POOL: True},
+        "deployed": {("app", APP): True, ("dataset", DATASET): True, ("workerpool", POOL): True},
         "owners": {APP: OWNER, DATASET: OWNER, POOL: OWNER},
         "stakes": {OWNER: 10**9, REQUESTER: 10**9},
         "valid_signatures": {order_hash(order, DOMAIN): True for order in (app, dataset, pool, request)},
@@ -219,8 +219,11 @@ def test_a_restriction_may_be_a_group_of_accounts() -> None:
     [
         ({"category_count": 2}, {"0x01"}),
         ({"category_count": None}, set()),
-        ({"deployed": {APP: False, DATASET: True, POOL: True}}, {"0x20"}),
-        ({"deployed": {APP: False, DATASET: False, POOL: False}}, {"0x20", "0x30", "0x40"}),
+        ({"deployed": {("app", APP): False, ("dataset", DATASET): True, ("workerpool", POOL): True}}, {"0x20"}),
+        (
+            {"deployed": {("app", APP): False, ("dataset", DATASET): False, ("workerpool", POOL): False}},
+            {"0x20", "0x30", "0x40"},
+        ),
         ({"deployed": {}, "owners": {}, "stakes": {}, "valid_signatures": {}, "remaining": {}}, set()),
         ({"valid_signatures": {order_hash(o, DOMAIN): False for o in (app, dataset)}}, {"0x21", "0x31"}),
         ({"valid_signatures": {order_hash(o, DOMAIN): False for o in (pool, request)}}, {"0x41", "0x50"}),
@@ -232,7 +235,7 @@ def test_the_chain_is_heard(changes: dict[str, Any], codes: set[str]) -> None:
 
 
 def test_the_messages_about_the_chain_name_what_is_wrong() -> None:
-    got = found(facts_=facts(category_count=2, deployed={POOL: False}))
+    got = found(facts_=facts(category_count=2, deployed={("workerpool", POOL): False}))
     assert got["0x01"] == "category 2 does not exist (there are 2, counted from 0)"
     assert got["0x40"] == f"No workerpool deployed at address {POOL}"
     bad = facts(valid_signatures={order_hash(request, DOMAIN): False, order_hash(pool, DOMAIN): False})
@@ -243,7 +246,9 @@ def test_the_messages_about_the_chain_name_what_is_wrong() -> None:
 
 
 def test_without_a_dataset_nothing_is_asked_of_its_order() -> None:
-    nothing = facts(deployed={DATASET: False, APP: True, POOL: True}, remaining={})
+    nothing = facts(
+        deployed={("dataset", DATASET): False, ("app", APP): True, ("workerpool", POOL): True}, remaining={}
+    )
     assert found(without_dataset, facts_=nothing, with_dataset=False) == {}
     assert volume(app, pool, without_dataset, NULL_DATASETORDER, facts()) == 5
 

@@ -275,7 +275,7 @@ def test_the_facts_tell_a_wrong_signer_and_an_address_that_is_no_app(world: Worl
         is False
     )
     facts = world.chain.facts(nowhere, dataset, pool, request)
-    assert facts.deployed[world.requester.address] is False
+    assert facts.deployed["app", world.requester.address] is False
     assert facts.valid_signatures[order_hash(nowhere, world.chain.domain)] is False
     assert world.requester.address not in facts.owners
 
