@@ -12,7 +12,7 @@ from iexec_nb.actions.book import fetch_order
 from iexec_nb.actions.funds import too_poor
 from iexec_nb.actions.summary import describe
 from iexec_nb.commands import command, noun
-from iexec_nb.errors import ValidationError, Web3ProviderSendError
+from iexec_nb.errors import ObjectNotFoundError, ValidationError, Web3ProviderSendError
 from iexec_nb.protocol import foreign, matching, params, tags
 from iexec_nb.protocol.orders import (
     NULL_DATASETORDER,
@@ -26,7 +26,7 @@ from iexec_nb.protocol.orders import (
 )
 from iexec_nb.protocol.receipts import Matched
 from iexec_nb.protocol.typed_data import order_hash
-from iexec_nb.protocol.types import NULL_ADDRESS, Bytes32, address, bytes32, shown
+from iexec_nb.protocol.types import NULL_ADDRESS, Address, Bytes32, address, bytes32, shown
 from iexec_nb.protocol.units import format_rlc
 from iexec_nb.services import abi
 from iexec_nb.services.wallet import Signer
@@ -95,6 +95,8 @@ class OrderActions(Noun):
         ------
         ValidationError
             When the wallet is not the resource's owner (or the requester), or the preflight check fails.
+        ObjectNotFoundError
+            When what the order sells is not deployed.
 
         Source
         ------
@@ -103,7 +105,7 @@ class OrderActions(Noun):
         given = self.read(order)
         signer = self._signer("sign the order")
         self._check_tag(given)
-        owner = given.resource if given.kind == "request" else self._chain.owners([given.resource])[given.resource]
+        owner = self._owner(given)
         if owner != signer.address:
             who = "requester" if given.kind == "request" else "resource owner"
             raise ValidationError(
@@ -301,6 +303,14 @@ class OrderActions(Noun):
         raise ValidationError(
             f"{shown(value)} is not an order", hint="give an order object, its JSON text, or $name in a magic"
         )
+
+    def _owner(self, order: Order) -> Address:
+        chain, where = self._chain, order.resource
+        if isinstance(order, RequestOrder):
+            return where
+        if not chain.registered(order.kind, [where])[where]:
+            raise ObjectNotFoundError(order.kind, where, chain.chain_id, hint="check the address and the chain")
+        return chain.owners([where])[where]
 
     def _signed(self, order: Order) -> Order:
         signer = self._signer("sign the order")

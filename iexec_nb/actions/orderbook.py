@@ -27,7 +27,6 @@ class OrderbookActions(Noun):
     def app(
         self,
         app: str | None = None,
-        /,
         *,
         app_owner: str | None = None,
         dataset: str | None = None,
@@ -86,7 +85,6 @@ class OrderbookActions(Noun):
     def dataset(
         self,
         dataset: str | None = None,
-        /,
         *,
         dataset_owner: str | None = None,
         app: str | None = None,
@@ -147,7 +145,6 @@ class OrderbookActions(Noun):
     def workerpool(
         self,
         workerpool: str | None = None,
-        /,
         *,
         category: int | str | None = None,
         workerpool_owner: str | None = None,
@@ -211,7 +208,6 @@ class OrderbookActions(Noun):
     def requester(
         self,
         requester: str | None = None,
-        /,
         *,
         category: int | str | None = None,
         app: str | None = None,

@@ -83,11 +83,11 @@ class Wishes:
         if wrong := tags.check(wanted_tag, agnostic=False, legacy=True):
             raise ValidationError(wrong[0], hint='the tag that today\'s pools offer is "tee,tdx"')
         reader = address(callback, "callback") if callback is not None else NULL_ADDRESS
-        given = dict(request_params.loads(params) if isinstance(params, str) else params or {})
+        given = _params(params)
         extra = {
             "iexec_args": args, "iexec_input_files": list(input_files) if input_files else None,
             "iexec_secrets": _secrets(secret), "iexec_result_storage_provider": storage_provider,
-            "iexec_result_encryption": True if encrypt_result else None,
+            "iexec_result_encryption": encrypt_result or None,
         }  # fmt: skip
         given |= {key: value for key, value in extra.items() if value is not None}
         built = request_params.create_params(given, tee=tags.has(wanted_tag, "tee"), callback=reader != NULL_ADDRESS)
@@ -299,6 +299,12 @@ def _optional(value: str | None, name: str) -> Address:
 
 def _given(value: Address) -> Address | None:
     return None if value == NULL_ADDRESS else value
+
+
+def _params(given: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    if given is None or isinstance(given, Mapping):
+        return dict(given or {})
+    return request_params.loads(given)
 
 
 def _secrets(given: Sequence[str] | Mapping[int, str] | None) -> dict[str, str] | None:

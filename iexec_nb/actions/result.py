@@ -16,7 +16,7 @@ from iexec_nb.errors import (
     TaskNotCompletedError,
     ValidationError,
 )
-from iexec_nb.protocol import encryption, results, secrets
+from iexec_nb.protocol import result_encryption, results, secrets
 from iexec_nb.protocol.execution import Deal, Task, TaskStatus
 from iexec_nb.protocol.receipts import EncryptionKeyPair, Pushed
 from iexec_nb.protocol.types import Address, Secret, address, bytes32, shown
@@ -57,7 +57,7 @@ class ResultActions(Noun):
                 context={"file": path.name},
                 hint="use it: result.push_encryption_key(), or replace it: generate_encryption_keypair(force=True)",
             )
-        pair = encryption.generate_result_keypair()
+        pair = result_encryption.generate_result_keypair()
         public = path.with_name(path.name + ".pub")
         self._client.store.write(path, pair.private_pem.reveal_bytes(), replace=True)
         self._client.store.write(public, pair.public_pem.encode(), replace=True)
@@ -155,7 +155,7 @@ class ResultActions(Noun):
         location = _location(task)
         with tempfile.TemporaryDirectory(prefix="iexec_nb_") as folder:
             path = self._client.ipfs.download(location, Path(folder) / "result.zip", max_bytes=MAX_RESULT_BYTES)
-            is_encrypted = encryption.is_encrypted_result(path)
+            is_encrypted = result_encryption.is_encrypted_result(path)
             content = self._decrypted(path, deal.beneficiary, key) if is_encrypted else path.read_bytes()
         archive = results.open_archive(content)
         verified = _agreed(task, deal, archive)
@@ -186,14 +186,14 @@ class ResultActions(Noun):
         Raises
         ------
         ValidationError
-            When there is no such file.
+            When there is no such file, or no private key in `key_file`.
         DecryptionError
             When the key does not fit, or the archive is damaged.
         """
         source = Path(path).expanduser()
         if not source.is_file():
             raise ValidationError(f"{str(source)!r} is not a file", hint="give the path of an encrypted result zip")
-        key = Secret(Path(key_file).expanduser().read_text("ascii")) if key_file is not None else None
+        key = _key_in(Path(key_file).expanduser()) if key_file is not None else None
         who = self._who(beneficiary) if key is None else ""
         archive = results.open_archive(self._decrypted(source, who, key))
         return Result(archive, task=None, encrypted=True, verified=None)
@@ -207,8 +207,8 @@ class ResultActions(Noun):
                 hint="give it: key=Secret(open(file).read())",
             )
         try:
-            return encryption.decrypt_result(path, private)
-        except DecryptionError as error:
+            return result_encryption.decrypt_result(path, private)
+        except (DecryptionError, ValidationError) as error:
             error.context.setdefault("needed", f"the private key of {beneficiary}" if beneficiary else "another key")
             raise
 
@@ -220,6 +220,15 @@ class ResultActions(Noun):
                 f"no key pair was made here for {who}", hint="result.generate_encryption_keypair() first"
             )
         return public.read_text("ascii")
+
+
+def _key_in(path: Path) -> Secret:
+    try:
+        return Secret(path.read_bytes())
+    except OSError as error:
+        raise ValidationError(
+            f"{str(path)!r} cannot be read: {error.strerror}", hint="give the file of the beneficiary's private key (PEM)"
+        ) from error
 
 
 def _location(task: Task) -> str:

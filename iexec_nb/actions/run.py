@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from iexec_nb.actions.outcome import Result
 from iexec_nb.actions.updates import Update
-from iexec_nb.actions.watch import scheduler, wait, watch
+from iexec_nb.actions.watch import scheduler, seconds, wait, watch
 from iexec_nb.errors import ResultNotFoundError
 from iexec_nb.protocol.execution import Deal
-from iexec_nb.protocol.types import Bytes32
+from iexec_nb.protocol.types import Bytes32, shown
 from iexec_nb.protocol.units import format_rlc
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ class Run:
         TaskTimeoutError
             When a task passed its final deadline, or the waiting its limit.
         """
-        wait(self.watch(), self._client, timeout_s, f"iexec.deal.attach({self.dealid!r}).wait()")
+        limit = seconds(timeout_s)
+        updates = watch(self._client, self.deal, timeout_s=limit)
+        wait(updates, self._client, limit, f"iexec.deal.attach({self.dealid!r}).wait()")
         return self
 
     def __await__(self) -> Generator[object, None, Run]:
@@ -93,11 +95,7 @@ class Run:
         DecryptionError
             When the key does not fit.
         """
-        if not 0 <= index < len(self.taskids):
-            raise ResultNotFoundError(
-                f"the deal has no task {index}", hint=f"its tasks are 0 to {len(self.taskids) - 1}"
-            )
-        taskid = self.taskids[index]
+        taskid = self._taskid(index)
         updates = watch(self._client, self.deal, [taskid])
         last = wait(updates, self._client, None, f"iexec.deal.attach({self.dealid!r}).result({index})")
         return self._client.result.of_task(last.tasks[0], self.deal)
@@ -116,15 +114,23 @@ class Run:
         Raises
         ------
         ResultNotFoundError
-            When the scheduler cannot be found.
+            When the deal has no such task, or its scheduler cannot be found.
         WorkerpoolCallError
             When it refuses: only the requester may read logs.
         """
+        taskid = self._taskid(index)
         api = scheduler(self._client, self.deal.workerpool.pointer)
         if api is None:
             raise ResultNotFoundError(f"Impossible to resolve API url for workerpool {self.deal.workerpool.pointer}")
         signer = self._client.require_signer("read the logs")
-        return api.logs(self.taskids[index], signer, self._client.chain.chain_id)
+        return api.logs(taskid, signer, self._client.chain.chain_id)
+
+    def _taskid(self, index: int) -> Bytes32:
+        if type(index) is int and 0 <= index < len(self.taskids):
+            return self.taskids[index]
+        raise ResultNotFoundError(
+            f"the deal has no task {shown(index)}", hint=f"its tasks are 0 to {len(self.taskids) - 1}"
+        )
 
     def __repr__(self) -> str:
         tasks = f"{len(self.taskids)} task{'s' if len(self.taskids) != 1 else ''}"

@@ -6,13 +6,14 @@ so both are read and a failed run is known within a tick. Ctrl-C stops the waiti
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from iexec_nb.actions.updates import Update
-from iexec_nb.errors import ApiCallError, IExecError, TaskFailedError, TaskTimeoutError
+from iexec_nb.errors import ApiCallError, IExecError, TaskFailedError, TaskTimeoutError, ValidationError
 from iexec_nb.protocol.execution import Deal, Task, TaskStatus
 from iexec_nb.protocol.types import shown
 
@@ -29,7 +30,9 @@ _FAILED_OFFCHAIN = frozenset(
 )
 
 
-def watch(client: IExec, deal: Deal, taskids: Sequence[str] | None = None) -> Iterator[Update]:
+def watch(
+    client: IExec, deal: Deal, taskids: Sequence[str] | None = None, *, timeout_s: float | None = None
+) -> Iterator[Update]:
     """Yield an update at once and after each change, until every task is completed, failed or timed out.
 
     Parameters
@@ -40,7 +43,10 @@ def watch(client: IExec, deal: Deal, taskids: Sequence[str] | None = None) -> It
         The deal.
     taskids
         Only these tasks of it; default: all.
+    timeout_s
+        End after this many seconds, also where nothing changes; default: never.
     """
+    end = math.inf if timeout_s is None else time.monotonic() + timeout_s
     watched = tuple(taskids or deal.taskids)
     api = scheduler(client, deal.workerpool.pointer)
     last: tuple[object, ...] | None = None
@@ -55,12 +61,26 @@ def watch(client: IExec, deal: Deal, taskids: Sequence[str] | None = None) -> It
             yield update
             if update.done:
                 return
-        time.sleep(tick)
+        left = end - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(tick, left))
         tick = min(tick * 1.5, client.poll_s)
 
 
 def wait(updates: Iterator[Update], client: IExec, timeout_s: float | None, again: str) -> Update:
     """Return the last update; the errors say what became of the task.
+
+    Parameters
+    ----------
+    updates
+        What `watch` yields, ended after `timeout_s`.
+    client
+        Where an app's output is asked for.
+    timeout_s
+        The limit of `updates`, in seconds.
+    again
+        What to type to wait again.
 
     Raises
     ------
@@ -69,24 +89,32 @@ def wait(updates: Iterator[Update], client: IExec, timeout_s: float | None, agai
     TaskTimeoutError
         When a task passed its final deadline, or `timeout_s` its limit.
     """
-    end = None if timeout_s is None else time.monotonic() + timeout_s
     update = None
     try:
         for update in updates if on_update is None else on_update(updates):
             if update.done:
                 break
-            if end is not None and time.monotonic() > end:
-                raise TaskTimeoutError(
-                    f"not finished after {timeout_s} s; the task goes on", hint=f"go on waiting: {again}"
-                )
     except KeyboardInterrupt as stop:
         stop.add_note(f"The waiting stopped, the paid task goes on. To wait again: {again}")
         raise
-    if update is None:
-        raise TaskTimeoutError("there was nothing to wait for", hint=again)
+    if update is None or not update.done:
+        raise TaskTimeoutError(f"not finished after {timeout_s} s; the task goes on", hint=f"go on waiting: {again}")
     if update.failed:
         raise failure(client, update)
     return update
+
+
+def seconds(timeout_s: object) -> float | None:
+    """Return a limit of waiting in seconds, None for no limit.
+
+    Raises
+    ------
+    ValidationError
+        When it is not a number from 0.
+    """
+    if timeout_s is None or (type(timeout_s) in (int, float) and timeout_s >= 0):  # type: ignore[operator]
+        return timeout_s  # type: ignore[return-value]
+    raise ValidationError(f"{shown(timeout_s)} is not a valid timeout_s", hint="give timeout_s as seconds, such as 60")
 
 
 def failure(client: IExec, update: Update) -> IExecError:

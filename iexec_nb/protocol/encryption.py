@@ -1,10 +1,8 @@
-"""Encryption of datasets and of results, in the formats that workers and the JavaScript SDK use.
+"""Encryption of datasets, in the format that workers and the JavaScript SDK use.
 
-A dataset is AES-256-CBC with its IV in front, written and hashed in one pass so that its size does not matter. A
-result is a zip encrypted with a one-time AES key, which is itself encrypted with the beneficiary's RSA key; results of
-protocol versions before 9 have another layout and are still readable. Neither format carries a checksum of its content:
-what can be checked (padding, lengths, that a result is an intact zip) is checked, and anything else than the original
-is an error rather than garbage.
+A dataset is AES-256-CBC with its IV in front, written and hashed in one pass so that its size does not matter. The
+format carries no checksum of its content: what can be checked (padding, lengths) is checked, and anything else than the
+original is an error rather than garbage.
 """
 
 from __future__ import annotations
@@ -12,29 +10,22 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import io
 import os
 import re
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization as forms
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import CBC, ECB
+from cryptography.hazmat.primitives.ciphers.modes import CBC
 
-from iexec_nb.errors import DecryptionError, UnsafeArchiveError, ValidationError
-from iexec_nb.protocol.results import Archive, damage, open_archive
-from iexec_nb.protocol.secrets import RESULT_KEY_NAME
+from iexec_nb.errors import DecryptionError, ValidationError
 from iexec_nb.protocol.types import Secret, shown
 
 KEY_BYTES = 32
@@ -42,22 +33,9 @@ BLOCK_BYTES = 16
 CHUNK_BYTES = 4 << 20
 """Plaintext handled at a time: few hand-overs between the two threads, and 13 MiB of memory in all."""
 
-KEY_FILE = "aes-key.rsa"
-PAYLOAD_FILE = "iexec_out.zip.aes"
-MAX_KEY_FILE_BYTES = 1000
-MAX_PAYLOAD_BYTES = 1_000_000_000
-
-_LEGACY_KEY_BYTES = 16
 _DATASET_KEY = "the key that the dataset was encrypted with (base64 of 32 bytes), as it was pushed to the SMS"
 _NOT_BLOCKS = "this is not an IV and whole blocks of 16 bytes: it was cut short, or is not encrypted"
 _DATASET_FAILED = "Failed to decrypt the dataset"
-_KEY_FAILED = "Failed to decrypt results key with beneficiary key"
-_PAYLOAD_FAILED = "Failed to decrypt results with decrypted results key"
-_RESULT_KEY = f"the private key of the beneficiary; its public half was the SMS secret {RESULT_KEY_NAME} during the run"
-
-# SHA-256 of private keys that passed the full check of their primes, which takes longer than all the rest: a key is
-# checked once per process. No key is kept.
-_checked_keys: set[bytes] = set()
 
 
 # --- dataset keys ----------------------------------------------------------------------------------------------------
@@ -92,7 +70,7 @@ def dataset_key(value: str | Secret) -> bytes:
     """
     text = value.reveal() if isinstance(value, Secret) else value
     letters = "".join(text.split()).rstrip("=") if isinstance(text, str) else ""
-    key = _base64(letters.replace("-", "+").replace("_", "/").encode() + b"=" * (-len(letters) % 4))
+    key = unbase64(letters.replace("-", "+").replace("_", "/").encode() + b"=" * (-len(letters) % 4))
     if len(key) != KEY_BYTES:
         raise ValidationError(
             "**** is not a valid encryption key (must be base64 encoded 256 bits key)",
@@ -116,25 +94,36 @@ def _padding(size: int) -> bytes:
     return bytes([count]) * count
 
 
-def _unpadded(plain: bytes, message: str, needs: str) -> bytes:
+def unpadded(plain: bytes, message: str, needs: str) -> bytes:
+    """Return `plain` without its PKCS#7 padding; a wrong one is a `DecryptionError` with these words."""
     count = plain[-1]
     if not 1 <= count <= BLOCK_BYTES or plain[-count:] != bytes([count]) * count:
-        _fail(message, needs, "the padding is wrong: another key, or damaged data")
+        raise failure(message, needs, "the padding is wrong: another key, or damaged data")
     return plain[:-count]
 
 
-def _fail(message: str, needs: str, problem: str, **context: object) -> NoReturn:
-    raise DecryptionError(
+def failure(message: str, needs: str, problem: str, **context: object) -> DecryptionError:
+    """Return the error that says what happened and which key would be needed."""
+    return DecryptionError(
         message,
         context={"problem": problem, **context, "needs": needs},
         hint="check that the key belongs to this data, and that the data arrived whole",
     )
 
 
+def unbase64(data: bytes) -> bytes:
+    """Return the bytes in base64 text, whatever its white space; empty when it is not base64."""
+    try:
+        return base64.b64decode(re.sub(rb"\s", b"", data), validate=True)
+    except (ValueError, binascii.Error):
+        return b""
+
+
 # --- bytes -----------------------------------------------------------------------------------------------------------
 
 
-def _bytes(data: object) -> bytes | bytearray | memoryview:
+def as_bytes(data: object) -> bytes | bytearray | memoryview:
+    """Return bytes as they are given; text and everything else is a `ValidationError`."""
     if isinstance(data, bytes | bytearray | memoryview):
         return data
     raise ValidationError(
@@ -156,7 +145,7 @@ def encrypt_bytes(data: bytes, key: bytes, iv: bytes) -> bytes:
     iv
         16 random bytes, never used before with this key.
     """
-    plain = _bytes(data)
+    plain = as_bytes(data)
     encryptor = _cipher(key, iv).encryptor()
     return b"".join((iv, encryptor.update(plain), encryptor.update(_padding(len(plain))), encryptor.finalize()))
 
@@ -177,15 +166,16 @@ def decrypt_bytes(data: bytes, key: bytes) -> bytes:
         When the length or the padding is wrong. A wrong key passes this check once in 256 times: the format holds
         nothing else to compare with.
     """
-    return _decrypt_cbc(_bytes(data), key, _DATASET_FAILED, _DATASET_KEY)
+    return decrypt_cbc(as_bytes(data), key, _DATASET_FAILED, _DATASET_KEY)
 
 
-def _decrypt_cbc(data: bytes | bytearray | memoryview, key: bytes, message: str, needs: str) -> bytes:
+def decrypt_cbc(data: bytes | bytearray | memoryview, key: bytes, message: str, needs: str) -> bytes:
+    """Return the plaintext of an IV and AES-256-CBC blocks; a failure is a `DecryptionError` with these words."""
     view = memoryview(data)
     if len(view) < 2 * BLOCK_BYTES or len(view) % BLOCK_BYTES:
-        _fail(message, needs, _NOT_BLOCKS)
+        raise failure(message, needs, _NOT_BLOCKS)
     decryptor = _cipher(key, bytes(view[:BLOCK_BYTES])).decryptor()
-    return _unpadded(decryptor.update(view[BLOCK_BYTES:]) + decryptor.finalize(), message, needs)
+    return unpadded(decryptor.update(view[BLOCK_BYTES:]) + decryptor.finalize(), message, needs)
 
 
 def checksum(data: bytes | Path) -> str:
@@ -197,7 +187,7 @@ def checksum(data: bytes | Path) -> str:
         The encrypted dataset, or its path.
     """
     if not isinstance(data, Path):
-        return "0x" + hashlib.sha256(_bytes(data)).hexdigest()
+        return "0x" + hashlib.sha256(as_bytes(data)).hexdigest()
     with _reading(data) as file:
         hasher = hashlib.sha256()
         for piece in _chunks(file, CHUNK_BYTES, None):
@@ -299,7 +289,7 @@ def decrypt_file(
         chunks = _chunks(stream, chunk, progress, hasher if checksum else None)
         _write(file, b"", _decrypted(chunks, key, chunk))
         if checksum and checksum.lower() != (got := "0x" + hasher.hexdigest()):
-            _fail(_DATASET_FAILED, _DATASET_KEY, f"the file has the checksum {got}, not {shown(checksum)}")
+            raise failure(_DATASET_FAILED, _DATASET_KEY, f"the file has the checksum {got}, not {shown(checksum)}")
     return target
 
 
@@ -310,7 +300,7 @@ def _chunks(
     buffer = memoryview(bytearray(size))
     into = getattr(stream, "readinto", None)
     done = 0
-    while view := buffer[: into(buffer) or 0] if into else memoryview(_bytes(stream.read(size))):
+    while view := buffer[: into(buffer) or 0] if into else memoryview(as_bytes(stream.read(size))):
         if hasher:
             hasher.update(view)
         yield view
@@ -348,8 +338,8 @@ def _decrypted(chunks: Iterable[memoryview], key: bytes, size: int) -> Iterator[
             raise ValueError("no block")
         decryptor.finalize()
     except ValueError:
-        _fail(_DATASET_FAILED, _DATASET_KEY, _NOT_BLOCKS)
-    yield _unpadded(last, _DATASET_FAILED, _DATASET_KEY)
+        raise failure(_DATASET_FAILED, _DATASET_KEY, _NOT_BLOCKS) from None
+    yield unpadded(last, _DATASET_FAILED, _DATASET_KEY)
 
 
 def _write(file: BinaryIO, head: bytes, pieces: Iterable[bytes | memoryview]) -> tuple[str, int]:
@@ -399,200 +389,3 @@ def _replacing(target: Path) -> Iterator[BinaryIO]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-# --- results ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyPair:
-    """An RSA pair for results, in PEM; its repr does not show the private half."""
-
-    public_pem: str
-    private_pem: Secret
-
-
-def generate_result_keypair(bits: int = 4096) -> KeyPair:
-    """Return a new RSA pair: SPKI and PKCS#8 PEM with a final line feed, as the JavaScript CLI writes them.
-
-    Parameters
-    ----------
-    bits
-        Size of the key; 4096 is what workers and the official SDKs use. The randomness is that of OpenSSL.
-    """
-    if bits < 2048:
-        raise ValidationError(f"an RSA key of {bits} bits protects nothing", hint="use 4096")
-    key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
-    private = key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, forms.NoEncryption())
-    public = key.public_key().public_bytes(forms.Encoding.PEM, forms.PublicFormat.SubjectPublicKeyInfo)
-    return KeyPair(public_pem=public.decode(), private_pem=Secret(private.decode()))
-
-
-def encrypt_result(zip_bytes: bytes, public_pem: str | bytes, aes_key: bytes, iv: bytes) -> bytes:
-    """Return the encrypted form of a result, as a worker publishes it: a zip of the sealed key and the payload.
-
-    Parameters
-    ----------
-    zip_bytes
-        The plain result.
-    public_pem
-        RSA public key of the beneficiary, SPKI PEM.
-    aes_key
-        32 random bytes, used for this result only.
-    iv
-        16 random bytes.
-
-    Raises
-    ------
-    ValidationError
-        When `public_pem` is not an RSA public key.
-    """
-    pem = public_pem.encode() if isinstance(public_pem, str) else public_pem
-    try:
-        public = forms.load_pem_public_key(pem.strip() + b"\n")
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise ValidationError("this is not a public key in PEM", context={"argument": "public_pem"}) from error
-    if not isinstance(public, rsa.RSAPublicKey):
-        raise ValidationError("results are encrypted for RSA keys only", context={"argument": "public_pem"})
-    outer = io.BytesIO()
-    with zipfile.ZipFile(outer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, content in (
-            (PAYLOAD_FILE, encrypt_bytes(zip_bytes, aes_key, iv)),
-            (KEY_FILE, public.encrypt(aes_key, padding.PKCS1v15())),
-        ):
-            # A bare ZipInfo has a fixed date: the bytes do not depend on the clock.
-            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED, 1)
-    return outer.getvalue()
-
-
-def is_encrypted_result(data: bytes | Path) -> bool:
-    """Return whether a result is the encrypted form: a zip of ``aes-key.rsa`` and ``iexec_out.zip.aes``."""
-    try:
-        return {KEY_FILE, PAYLOAD_FILE} <= set(open_archive(data).names)
-    except UnsafeArchiveError:
-        return False
-
-
-def decrypt_result(data: bytes | Path, private_pem: str | bytes | Secret) -> bytes:
-    """Return the plain zip of an encrypted result, of the current or the legacy format.
-
-    Parameters
-    ----------
-    data
-        The zip that a worker published, or its path.
-    private_pem
-        RSA private key of the beneficiary: PKCS#8 or PKCS#1 PEM without a password.
-
-    Returns
-    -------
-    bytes
-        The plain zip, every file of it checked against its checksum.
-
-    Raises
-    ------
-    DecryptionError
-        When the key does not fit, or the data is cut, damaged or too large. Never returns anything else than the
-        original.
-    ValidationError
-        When `private_pem` is not a private key.
-    """
-    key = _private_key(private_pem)
-    archive = _outer(data)
-    sealed = _member(archive, KEY_FILE, MAX_KEY_FILE_BYTES)
-    payload = _member(archive, PAYLOAD_FILE, MAX_PAYLOAD_BYTES)
-    plain = _decrypt_payload(_unseal(key, sealed), payload)
-    if problem := damage(plain):
-        _fail(_PAYLOAD_FAILED, _RESULT_KEY, f"what comes out is not an intact zip ({problem})")
-    return plain
-
-
-def _private_key(pem: str | bytes | Secret) -> rsa.RSAPrivateKey:
-    raw = pem.reveal_bytes() if isinstance(pem, Secret) else pem.encode() if isinstance(pem, str) else _bytes(pem)
-    mark = hashlib.sha256(raw).digest()
-    try:
-        key = forms.load_pem_private_key(
-            bytes(raw).strip() + b"\n", password=None, unsafe_skip_rsa_key_validation=mark in _checked_keys
-        )
-    except (TypeError, ValueError, UnsupportedAlgorithm) as error:
-        raise ValidationError(
-            "Invalid beneficiary key",
-            context={"argument": "private_pem", "rule": "an RSA private key in PKCS#8 or PKCS#1 PEM, without password"},
-            hint="give the content of the key file; a password is removed by: openssl pkey -in key -out plain_key",
-        ) from error
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise ValidationError("Invalid beneficiary key: it is not an RSA key", context={"argument": "private_pem"})
-    _checked_keys.add(mark)
-    return key
-
-
-def _outer(data: bytes | Path) -> Archive:
-    try:
-        return open_archive(data)
-    except UnsafeArchiveError as error:
-        raise DecryptionError(
-            "Failed to load encrypted results zip file",
-            context={"problem": error.message, **error.context},
-            hint="fetch the result again; a plain result needs no decryption",
-        ) from error
-
-
-def _member(archive: Archive, name: str, limit: int) -> bytes:
-    size = archive.sizes.get(name)
-    if size is None:
-        raise DecryptionError(
-            f"Missing {name} file in zip input file",
-            context={"files": ", ".join(shown(each, 40) for each in archive.names[:20]) or "none"},
-            hint="this result is not encrypted: open it as it is",
-        )
-    if size > limit:
-        raise DecryptionError(f"{name} is too large", context={"given": f"{size} bytes", "limit": f"{limit} bytes"})
-    try:
-        return archive.read(name)
-    except UnsafeArchiveError as error:
-        raise DecryptionError(
-            f"Failed to load {name} file from zip input file: {error.message}", hint="fetch the result again"
-        ) from error
-
-
-def _unseal(key: rsa.RSAPrivateKey, sealed: bytes) -> bytes:
-    """Return the one-time AES key: sealed as it is (current), or as base64 inside and outside (legacy)."""
-    legacy = _base64(sealed)
-    for aes_key in (_rsa_decrypt(key, sealed), _base64(_rsa_decrypt(key, legacy))):
-        if len(aes_key) in (KEY_BYTES, _LEGACY_KEY_BYTES):
-            return aes_key
-    public = key.public_key().public_bytes(forms.Encoding.DER, forms.PublicFormat.SubjectPublicKeyInfo)
-    fits = key.key_size in (len(sealed) * 8, len(legacy) * 8)
-    _fail(
-        _KEY_FAILED,
-        _RESULT_KEY,
-        "another key" if fits else f"the sealed key was not made by an RSA key of {key.key_size} bits",
-        given=f"RSA-{key.key_size} whose public half has the SHA-256 {hashlib.sha256(public).hexdigest()[:16]}...",
-    )
-
-
-def _rsa_decrypt(key: rsa.RSAPrivateKey, sealed: bytes) -> bytes:
-    if len(sealed) * 8 != key.key_size:
-        return b""
-    # OpenSSL 3.2 and later answer a wrong key with random bytes of a random length instead of an error, so that nobody
-    # can tell the difference by asking. The length, the padding of the payload and the zip tell it here.
-    try:
-        return key.decrypt(sealed, padding.PKCS1v15())
-    except ValueError:
-        return b""
-
-
-def _base64(data: bytes) -> bytes:
-    try:
-        return base64.b64decode(re.sub(rb"\s", b"", data), validate=True)
-    except (ValueError, binascii.Error):
-        return b""
-
-
-def _decrypt_payload(aes_key: bytes, payload: bytes) -> bytes:
-    if len(aes_key) == KEY_BYTES:
-        return _decrypt_cbc(payload, aes_key, _PAYLOAD_FAILED, _RESULT_KEY)
-    blocks = _base64(payload)
-    if not blocks or len(blocks) % BLOCK_BYTES:
-        _fail(_PAYLOAD_FAILED, _RESULT_KEY, "the payload is not base64 of whole blocks: cut short or damaged")
-    decryptor = Cipher(AES(aes_key), ECB()).decryptor()  # noqa: S305 - what workers before version 9 wrote
-    return _unpadded(decryptor.update(blocks) + decryptor.finalize(), _PAYLOAD_FAILED, _RESULT_KEY)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from iexec_nb.errors import IExecError
-from iexec_nb.protocol.encryption import encrypt_result
+from iexec_nb.protocol.result_encryption import encrypt_result
 from iexec_nb.protocol.results import MAX_ARCHIVE_BYTES, Archive, ResultDescriptor, open_archive, result_digest
 from iexec_nb.protocol.types import Bytes32, hexbytes
 from iexec_nb.sandbox.ipfs import BlockStore

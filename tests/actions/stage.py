@@ -168,10 +168,13 @@ def state(net: Sandbox, client: IExec) -> tuple[Any, ...]:
     return (nonce(client), client.chain.balances(wallet(client)), client.chain.account(wallet(client)), listed)
 
 
-def hello(*args: str) -> None:
-    """An app that writes its arguments and whether there is a dataset."""
+def hello() -> None:
+    """An app that writes its arguments."""
     import json
     import os
+    import sys
+
+    args = tuple(sys.argv[1:])
 
     out = os.environ["IEXEC_OUT"]
     with open(os.path.join(out, "out.txt"), "w") as file:
@@ -181,11 +184,11 @@ def hello(*args: str) -> None:
     print("hello", *args)
 
 
-def crash(*args: str) -> None:
+def crash() -> None:
     """An app that says something on both streams and fails."""
     import sys
 
-    print("started with", args)
+    print("started with", sys.argv[1:])
     print("the sensor is on fire", file=sys.stderr)
     sys.exit(7)
 

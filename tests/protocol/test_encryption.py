@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from iexec_nb.errors import DecryptionError, ValidationError
 from iexec_nb.protocol import encryption as m
+from iexec_nb.protocol import result_encryption as r
 from iexec_nb.protocol.results import open_archive
 from iexec_nb.protocol.types import Secret
 
@@ -98,12 +99,12 @@ JS_KEY = pem(JS_KEY_DER)
 
 @pytest.fixture(scope="module")
 def pair():
-    return m.generate_result_keypair(2048)
+    return r.generate_result_keypair(2048)
 
 
 @pytest.fixture(scope="module")
 def other_pair():
-    return m.generate_result_keypair(2048)
+    return r.generate_result_keypair(2048)
 
 
 @pytest.fixture(scope="module")
@@ -117,20 +118,20 @@ def plain():
 
 @pytest.fixture(scope="module")
 def encrypted(plain, pair):
-    return m.encrypt_result(plain, pair.public_pem, KEY, IV)
+    return r.encrypt_result(plain, pair.public_pem, KEY, IV)
 
 
 def outer(**files):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
-            archive.writestr({"key": m.KEY_FILE, "payload": m.PAYLOAD_FILE}.get(name, name), content)
+            archive.writestr({"key": r.KEY_FILE, "payload": r.PAYLOAD_FILE}.get(name, name), content)
     return buffer.getvalue()
 
 
 def parts(data):
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return {"key": archive.read(m.KEY_FILE), "payload": archive.read(m.PAYLOAD_FILE)}
+        return {"key": archive.read(r.KEY_FILE), "payload": archive.read(r.PAYLOAD_FILE)}
 
 
 # --- dataset keys ----------------------------------------------------------------------------------------------------
@@ -336,22 +337,22 @@ def test_results_made_with_node_are_decrypted_with_a_key_in_either_form(data, tm
     path.write_bytes(data)
     for private in (JS_KEY, JS_KEY.encode(), Secret(JS_KEY), pkcs8, pkcs8.strip(), pkcs8.replace(b"\n", b"\r\n")):
         for given_ in (data, path):
-            result = m.decrypt_result(given_, private)
+            result = r.decrypt_result(given_, private)
             assert hashlib.sha256(result).hexdigest() == JS_PLAIN_SHA256
-    assert m.is_encrypted_result(data)
+    assert r.is_encrypted_result(data)
     archive = open_archive(result)
     assert archive.read("result.txt") == b"42\n"
 
 
 def test_a_result_is_encrypted_as_workers_do_it(encrypted, plain, pair):
     files = parts(encrypted)
-    assert list(open_archive(encrypted).names) == [m.PAYLOAD_FILE, m.KEY_FILE]
+    assert list(open_archive(encrypted).names) == [r.PAYLOAD_FILE, r.KEY_FILE]
     key = serialization.load_pem_private_key(pair.private_pem.reveal_bytes(), None)
     assert key.decrypt(files["key"], padding.PKCS1v15()) == KEY
     assert files["payload"] == m.encrypt_bytes(plain, KEY, IV)
-    assert m.decrypt_result(encrypted, pair.private_pem) == plain
+    assert r.decrypt_result(encrypted, pair.private_pem) == plain
     # the public key as WebCrypto exports it has no final line feed
-    assert m.decrypt_result(m.encrypt_result(plain, pair.public_pem.strip(), KEY, IV), pair.private_pem) == plain
+    assert r.decrypt_result(r.encrypt_result(plain, pair.public_pem.strip(), KEY, IV), pair.private_pem) == plain
 
 
 def test_the_pair_has_the_forms_of_the_javascript_cli(pair):
@@ -360,7 +361,7 @@ def test_the_pair_has_the_forms_of_the_javascript_cli(pair):
     assert pair.private_pem.reveal().startswith("-----BEGIN PRIVATE KEY-----\n")
     assert "PRIVATE" not in repr(pair)
     with pytest.raises(ValidationError, match="protects nothing"):
-        m.generate_result_keypair(1024)
+        r.generate_result_keypair(1024)
 
 
 def legacy(plain, pair, key=b"k" * 16):
@@ -378,10 +379,10 @@ def test_another_key_is_an_error_every_time_though_openssl_answers_with_random_b
     form, encrypted, plain, pair, other_pair
 ):
     data = encrypted if form == "current" else legacy(plain, pair)
-    assert m.decrypt_result(data, pair.private_pem) == plain
+    assert r.decrypt_result(data, pair.private_pem) == plain
     for _ in range(100):
         with pytest.raises(DecryptionError, match="Failed to decrypt") as caught:
-            m.decrypt_result(data, other_pair.private_pem)
+            r.decrypt_result(data, other_pair.private_pem)
     text = str(caught.value)
     assert "needs: the private key of the beneficiary" in text
     assert "RSA-2048" in text
@@ -393,20 +394,20 @@ def test_a_sealed_key_that_decrypts_to_a_wrong_key_is_still_an_error(encrypted, 
     for wrong in (bytes(32), bytes(16), b"x" * 24, b""):
         sealed = public.encrypt(wrong, padding.PKCS1v15())
         with pytest.raises(DecryptionError, match="Failed to decrypt results"):
-            m.decrypt_result(outer(key=sealed, payload=parts(encrypted)["payload"]), pair.private_pem)
+            r.decrypt_result(outer(key=sealed, payload=parts(encrypted)["payload"]), pair.private_pem)
 
 
 def test_padding_that_fits_by_chance_does_not_make_garbage_a_result(pair):
     public = serialization.load_pem_public_key(pair.public_pem.encode())
     data = outer(key=public.encrypt(KEY, padding.PKCS1v15()), payload=m.encrypt_bytes(b"no zip", KEY, IV))
     with pytest.raises(DecryptionError, match="not an intact zip"):
-        m.decrypt_result(data, pair.private_pem)
+        r.decrypt_result(data, pair.private_pem)
 
 
 def test_a_key_of_another_size_is_named(encrypted):
-    big = m.generate_result_keypair(3072)
+    big = r.generate_result_keypair(3072)
     with pytest.raises(DecryptionError, match="not made by an RSA key of 3072 bits"):
-        m.decrypt_result(encrypted, big.private_pem)
+        r.decrypt_result(encrypted, big.private_pem)
 
 
 def test_every_cut_of_the_payload_is_an_error(encrypted, plain, pair):
@@ -414,10 +415,10 @@ def test_every_cut_of_the_payload_is_an_error(encrypted, plain, pair):
         files = parts(data)
         for size in range(0, len(files["payload"]), step):
             with pytest.raises(DecryptionError):
-                m.decrypt_result(outer(key=files["key"], payload=files["payload"][:size]), pair.private_pem)
+                r.decrypt_result(outer(key=files["key"], payload=files["payload"][:size]), pair.private_pem)
         for size in (0, 1, 100, len(files["key"]) - 1):
             with pytest.raises(DecryptionError, match="results key"):
-                m.decrypt_result(outer(key=files["key"][:size], payload=files["payload"]), pair.private_pem)
+                r.decrypt_result(outer(key=files["key"][:size], payload=files["payload"]), pair.private_pem)
 
 
 def test_every_damaged_block_of_the_payload_is_an_error(encrypted, plain, pair):
@@ -429,47 +430,47 @@ def test_every_damaged_block_of_the_payload_is_an_error(encrypted, plain, pair):
             damaged[at + 5] ^= 4
             payload = bytes(damaged) if data is encrypted else base64.b64encode(damaged)
             with pytest.raises(DecryptionError, match="results with decrypted results key"):
-                m.decrypt_result(outer(key=files["key"], payload=payload), pair.private_pem)
+                r.decrypt_result(outer(key=files["key"], payload=payload), pair.private_pem)
 
 
 def test_every_cut_of_the_outer_zip_is_an_error(encrypted, pair):
     for size in range(0, len(encrypted), 11):
         with pytest.raises(DecryptionError, match="Failed to load encrypted results zip file"):
-            m.decrypt_result(encrypted[:size], pair.private_pem)
+            r.decrypt_result(encrypted[:size], pair.private_pem)
 
 
 def test_a_result_that_is_not_encrypted_is_told_apart(plain, encrypted, pair):
-    assert not m.is_encrypted_result(plain)
-    assert not m.is_encrypted_result(b"nothing")
+    assert not r.is_encrypted_result(plain)
+    assert not r.is_encrypted_result(b"nothing")
     with pytest.raises(DecryptionError, match=r"Missing aes-key\.rsa file in zip input file") as caught:
-        m.decrypt_result(plain, pair.private_pem)
+        r.decrypt_result(plain, pair.private_pem)
     assert "not encrypted: open it as it is" in str(caught.value)
     with pytest.raises(DecryptionError, match=r"Missing iexec_out\.zip\.aes file"):
-        m.decrypt_result(outer(key=b"x"), pair.private_pem)
+        r.decrypt_result(outer(key=b"x"), pair.private_pem)
 
 
 def test_a_sealed_key_that_is_too_large_is_refused(encrypted, pair):
     with pytest.raises(DecryptionError, match=r"aes-key\.rsa is too large"):
-        m.decrypt_result(outer(key=bytes(1001), payload=parts(encrypted)["payload"]), pair.private_pem)
+        r.decrypt_result(outer(key=bytes(1001), payload=parts(encrypted)["payload"]), pair.private_pem)
 
 
 def test_a_payload_that_declares_too_much_is_refused_before_it_is_unpacked(encrypted, pair):
     files = parts(encrypted)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(m.PAYLOAD_FILE, files["payload"])
-        archive.writestr(m.KEY_FILE, files["key"])
+        archive.writestr(r.PAYLOAD_FILE, files["payload"])
+        archive.writestr(r.KEY_FILE, files["key"])
     data = bytearray(buffer.getvalue())
     for at in (22, data.index(b"PK\x01\x02") + 24):
-        struct.pack_into("<L", data, at, m.MAX_PAYLOAD_BYTES + 1)
+        struct.pack_into("<L", data, at, r.MAX_PAYLOAD_BYTES + 1)
     with pytest.raises(DecryptionError):
-        m.decrypt_result(bytes(data), pair.private_pem)
+        r.decrypt_result(bytes(data), pair.private_pem)
 
 
 def test_a_bomb_in_the_outer_zip_is_refused(encrypted, pair):
     data = outer(key=parts(encrypted)["key"], payload=bytes(40_000_000))
     with pytest.raises(DecryptionError, match="Failed to load encrypted results zip file") as caught:
-        m.decrypt_result(data, pair.private_pem)
+        r.decrypt_result(data, pair.private_pem)
     assert "claims to unpack" in str(caught.value)
 
 
@@ -485,7 +486,7 @@ def test_what_is_no_private_key_is_refused_without_showing_it(encrypted, pair):
     cut = pair.private_pem.reveal()[:500]
     for given_ in ("foo", "", pair.public_pem, curve, locked, cut, Secret("foo"), b"\xff"):
         with pytest.raises(ValidationError, match="Invalid beneficiary key") as caught:
-            m.decrypt_result(encrypted, given_)
+            r.decrypt_result(encrypted, given_)
         assert cut[60:90] not in str(caught.value)
 
 
@@ -494,4 +495,4 @@ def test_results_are_encrypted_for_rsa_public_keys_only(plain, pair):
     other = curve.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     for given_ in (other, "foo", pair.private_pem.reveal()):
         with pytest.raises(ValidationError):
-            m.encrypt_result(plain, given_, KEY, IV)
+            r.encrypt_result(plain, given_, KEY, IV)

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from iexec_nb.errors import ValidationError
 from iexec_nb.protocol import secrets as m
-from iexec_nb.protocol.encryption import generate_result_keypair
+from iexec_nb.protocol.result_encryption import generate_result_keypair
 from iexec_nb.protocol.typed_data import personal_digest, sign_digest
 from iexec_nb.protocol.types import Secret
 

@@ -19,15 +19,10 @@ import pytest
 from sandbox_stack import RLC, Stack, running_stack, wallet
 
 from iexec_nb.protocol.cid import multiaddr_encode
-from iexec_nb.protocol.encryption import (
-    checksum,
-    decrypt_result,
-    encrypt_bytes,
-    generate_result_keypair,
-    is_encrypted_result,
-)
+from iexec_nb.protocol.encryption import checksum, encrypt_bytes
 from iexec_nb.protocol.execution import Task, TaskStatus, task_id
 from iexec_nb.protocol.orders import NULL_DATASETORDER, AppOrder, DatasetOrder, RequestOrder, WorkerpoolOrder
+from iexec_nb.protocol.result_encryption import decrypt_result, generate_result_keypair, is_encrypted_result
 from iexec_nb.protocol.results import open_archive, result_digest
 from iexec_nb.protocol.types import Secret, keccak
 from iexec_nb.sandbox.ipfs import BlockStore
