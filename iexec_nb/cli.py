@@ -35,7 +35,6 @@ def _flags() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="iexec-nb", add_help=False, allow_abbrev=False)
     parser.add_argument("--chain")
     parser.add_argument("--raw", action="store_true")
-    parser.add_argument("--yes", "--force", action="store_true")
     parser.add_argument("--help", "-h", action="store_true")
     parser.add_argument("--version", "-V", action="version", version=__version__)
     return parser
@@ -50,8 +49,9 @@ def _command(flags: argparse.Namespace, words: Sequence[str]) -> int:
         if not words:
             print("\niexec-nb sandbox starts a complete local iExec and prints where it is.")
         return 0
+    words, answered = commands.without_answer(words)
     call = commands.parse(words, program="iexec-nb")
-    value = call.on(IExec(flags.chain, confirm=False if flags.yes else None))
+    value = call.on(IExec(flags.chain, confirm=False if answered else None))
     print(json.dumps({"ok": True, **_members(call, value)}) if flags.raw else _text(value))
     return 0
 

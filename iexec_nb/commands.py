@@ -135,6 +135,17 @@ def parse(words: Sequence[str], objects: Mapping[str, object] | None = None, pro
     return Call(command=found, args=tuple(arguments), kwargs=options)
 
 
+def without_answer(words: Sequence[str]) -> tuple[list[str], bool]:
+    """Return a line without the word that answers its question, and whether it was there: ``--yes`` or ``--force``.
+
+    ``--force`` stays where the verb has an option of that name, which replaces something that is there.
+    """
+    found = _find([word for word in words if not word.startswith("-")])
+    own = {parameter.name for parameter in _parameters(found.function)} if found else set()
+    answers = ("--yes",) if "force" in own else ("--yes", "--force")
+    return [word for word in words if word not in answers], bool({"--yes", "--force"} & set(words))
+
+
 def help_text(words: Sequence[str], program: str = "%iexec", width: int = 100) -> str:
     """Return the help page of a command, of a noun, or of everything when `words` is empty.
 

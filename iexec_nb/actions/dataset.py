@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from iexec_nb.actions.entries import Registered
 from iexec_nb.commands import command, noun
@@ -32,6 +32,7 @@ class DatasetActions(Registered):
         *,
         target: str | Path | None = None,
         key: Secret | None = None,
+        force: bool = False,
     ) -> EncryptedDataset:
         """Encrypt a file or a table with AES-256-CBC and return where it lies, its checksum and its key.
 
@@ -46,6 +47,8 @@ class DatasetActions(Registered):
             The encrypted file; default: ``<source>.enc`` beside a file, else a file in the client's store.
         key
             A dataset key (base64 of 32 bytes); default: a new random one.
+        force
+            Replace an encrypted file that is there.
 
         Returns
         -------
@@ -55,7 +58,7 @@ class DatasetActions(Registered):
         Raises
         ------
         ValidationError
-            When there is no such file, or the key is not base64 of 32 bytes.
+            When there is no such file, the encrypted one is there already, or the key is not base64 of 32 bytes.
 
         Source
         ------
@@ -64,25 +67,26 @@ class DatasetActions(Registered):
         secret = key if key is not None else encryption.generate_dataset_key(self._client.random_bytes(32))
         raw = encryption.dataset_key(secret)
         iv = self._client.random_bytes(16)
-        if isinstance(source, str | Path):
-            path = Path(source).expanduser()
-            if not path.is_file():
-                raise ValidationError(
-                    f"{str(path)!r} is not a file", hint="give the path of one file, bytes or a DataFrame"
-                )
-            goal = Path(target).expanduser() if target is not None else path.with_name(path.name + ".enc")
-            encrypted = encryption.encrypt_file(path, goal, raw, iv)
-        else:
-            encrypted = self._encrypt_content(_content(source), target, raw, iv)
+        content, goal = self._source(source, f"{iv.hex()}.enc")
+        goal = Path(target).expanduser() if target is not None else goal
+        if goal.exists() and not force:
+            raise ValidationError(
+                f"{goal.name!r} is there already", hint="replace it with force=True (--force), or give target=..."
+            )
+        encrypted = encryption.encrypt_file(content, goal, raw, iv)
         self._client.store.keep_dataset_key(encrypted.checksum, secret)
         return EncryptedDataset(path=encrypted.path, checksum=encrypted.checksum, size=encrypted.size, key=secret)
 
-    def _encrypt_content(
-        self, content: bytes, target: str | Path | None, key: bytes, iv: bytes
-    ) -> encryption.Encrypted:
-        folder = self._client.store.subfolder("encrypted")
-        goal = Path(target).expanduser() if target is not None else folder / f"{iv.hex()}.enc"
-        return encryption.encrypt_file(io.BytesIO(content), goal, key, iv)
+    def _source(self, source: Any, name: str) -> tuple[Path | BinaryIO, Path]:
+        """Return what to read, and where its encrypted form lies unless somewhere else is asked for."""
+        if not isinstance(source, str | Path):
+            return io.BytesIO(_content(source)), self._client.store.subfolder("encrypted") / name
+        path = Path(source).expanduser()
+        if not path.is_file():
+            raise ValidationError(
+                f"{str(path)!r} is not a file", hint="give the path of one file, bytes or a DataFrame"
+            )
+        return path, path.with_name(path.name + ".enc")
 
     @command(
         'dataset deploy --name "prices" --multiaddr /ipfs/QmW2WQi7j6c7UgJTarActp7tDNikE4B2qXtFCfLPdsgaTQ '

@@ -59,8 +59,8 @@ class ResultActions(Noun):
             )
         pair = result_encryption.generate_result_keypair()
         public = path.with_name(path.name + ".pub")
-        self._client.store.write(path, pair.private_pem.reveal_bytes(), replace=True)
-        self._client.store.write(public, pair.public_pem.encode(), replace=True)
+        self._client.store.write(path, pair.private_pem.reveal_bytes())
+        self._client.store.write(public, pair.public_pem.encode())
         return EncryptionKeyPair(
             address=who, public_key=pair.public_pem, private_key_file=path, public_key_file=public
         )  # fmt: skip
@@ -227,7 +227,8 @@ def _key_in(path: Path) -> Secret:
         return Secret(path.read_bytes())
     except OSError as error:
         raise ValidationError(
-            f"{str(path)!r} cannot be read: {error.strerror}", hint="give the file of the beneficiary's private key (PEM)"
+            f"{str(path)!r} cannot be read: {error.strerror}",
+            hint="give the file of the beneficiary's private key (PEM)",
         ) from error
 
 

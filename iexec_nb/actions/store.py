@@ -41,31 +41,22 @@ class Store:
         path.chmod(0o700)
         return path
 
-    def write(self, path: Path, content: bytes, *, replace: bool = False) -> Path:
-        """Write a file of mode 600 in one step.
-
-        Raises
-        ------
-        FileExistsError
-            When the file exists and `replace` is not set.
-        """
+    def write(self, path: Path, content: bytes) -> Path:
+        """Write a file of mode 600, whole or not at all, in place of one that is there."""
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            if replace:
-                os.replace(name, path)
-            else:
-                os.link(name, path)
+            os.replace(name, path)
         finally:
             Path(name).unlink(missing_ok=True)
         return path
 
     def keep_dataset_key(self, checksum: Bytes32, key: Secret) -> Path:
         """Keep the key of the encrypted file with this checksum."""
-        return self.write(self.subfolder("datasets") / f"{checksum}.key", key.reveal_bytes(), replace=True)
+        return self.write(self.subfolder("datasets") / f"{checksum}.key", key.reveal_bytes())
 
     def dataset_key(self, checksum: Bytes32) -> Secret | None:
         """Return the key of the encrypted file with this checksum, where it was made here."""

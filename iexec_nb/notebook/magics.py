@@ -15,7 +15,6 @@ from iexec_nb.errors import IExecError
 from iexec_nb.notebook import display
 
 _REFUSED = ("--password", "--private-key", "--privatekey")
-_YES = ("--yes", "--force")
 
 
 @magics_class
@@ -48,9 +47,10 @@ class IExecMagics(Magics):
         from iexec_nb import commands
         from iexec_nb.client import active
 
-        call = commands.parse([word for word in words if word not in _YES], self.shell.user_ns)  # type: ignore[union-attr]
+        words, answered = commands.without_answer(words)
+        call = commands.parse(words, self.shell.user_ns)  # type: ignore[union-attr]
         client = active()
-        if any(word in _YES for word in words):
+        if answered:
             with client.without_asking():
                 return call.on(client)
         return call.on(client)

@@ -73,7 +73,7 @@ def address(value: object, name: str = "address") -> Address:
         return _checksum(match[1].lower())
     if isinstance(value, str) and value.endswith(".eth"):
         raise _refusal(
-            f"{shown(value)} is not a valid ethereum address", name, "give the address; ENS names are not resolved here"
+            f"{shown(value)} is not a valid ethereum address", name, "0x and 40 hex digits (ENS names are not resolved)"
         )
     raise _refusal(f"{shown(value)} is not a valid ethereum address", name, "40 hex digits after 0x")
 
