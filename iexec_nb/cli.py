@@ -27,7 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         body = {"ok": False, "error": {"name": type(error).__name__, "message": error.message}}
         print(json.dumps(body) if flags.raw else f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        # What was paid for goes on; the notes say how to come back to it.
+        print(*getattr(stop, "__notes__", ()), sep="\n", file=sys.stderr)
         return 1
 
 

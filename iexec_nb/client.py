@@ -39,7 +39,7 @@ from iexec_nb.errors import (
     WorkerpoolCallError,
 )
 from iexec_nb.protocol.networks import DEFAULT, NETWORKS, Network, network
-from iexec_nb.protocol.types import Address, Secret, address
+from iexec_nb.protocol.types import Address, Secret, address, shown
 from iexec_nb.services.wallet import PrivateKeySigner, Signer
 
 if TYPE_CHECKING:
@@ -108,10 +108,9 @@ class IExec:
         timeout_s: float = 10.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        if type(confirms) is not int or confirms < 1:
-            raise ConfigurationError(f"invalid confirms: {confirms!r}", hint="give confirms as a whole number from 1")
+        _check(confirms, confirm, timeout_s)
         self.network = _network(chain, rpc, hub_address)
-        self.signer = PrivateKeySigner(signer) if isinstance(signer, Secret) else signer
+        self.signer = _signer(signer)
         given = {
             "rpc": _endpoint(rpc), "sms": sms, "market": market, "ipfs_gateway": ipfs_gateway, "ipfs_node": ipfs_node,
             "compass": compass, "poco_subgraph": poco_subgraph,
@@ -145,14 +144,27 @@ class IExec:
 
     @cached_property
     def chain(self) -> Chain:
-        """The node and the contracts (`services.chain`)."""
+        """The node and the contracts (`services.chain`), seen to be of the chain that is meant.
+
+        Raises
+        ------
+        ConfigurationError
+            When the node is of another chain, or there is no iExec hub at the address.
+        """
         from iexec_nb.services.chain import Chain
         from iexec_nb.services.rpc import Rpc
 
         if self.hub_address is None:
             raise self._unset("hub_address")
         rpc = Rpc(self._url("rpc"), timeout_s=self.timeout_s)
-        return Chain(rpc, self.hub_address, confirms=self.confirms, chain_id=self.network.chain_id)
+        chain = Chain(rpc, self.hub_address, confirms=self.confirms, chain_id=self.network.chain_id)
+        try:
+            # Two chains may have a hub at one address: what a node of the other chain says would be believed.
+            _ = chain.hub
+        except BaseException:
+            rpc.close()
+            raise
+        return chain
 
     @cached_property
     def market(self) -> Market:
@@ -261,6 +273,9 @@ class IExec:
                     connection.close()
 
     def __repr__(self) -> str:
+        if "signer" not in vars(self):
+            # Tracebacks show objects whose making failed, too.
+            return "IExec(not made)"
         who = self.signer.address if self.signer else "read-only"
         return f"IExec({self.network.name}, {who})"
 
@@ -297,6 +312,29 @@ def set_active(client: IExec | None) -> IExec | None:
     global _active
     before, _active = _active, client
     return before
+
+
+def _check(confirms: object, confirm: object, timeout_s: object) -> None:
+    if type(confirms) is not int or confirms < 1:
+        raise ConfigurationError(f"invalid confirms: {confirms!r}", hint="give confirms as a whole number from 1")
+    if not (confirm is None or isinstance(confirm, bool) or callable(confirm)):
+        raise ConfigurationError(
+            f"invalid confirm: {shown(confirm)}", hint="give confirm as a function that is shown a text, or as False"
+        )
+    if type(timeout_s) not in (int, float) or not timeout_s > 0:  # type: ignore[operator]
+        raise ConfigurationError(f"invalid timeout_s: {shown(timeout_s)}", hint="give timeout_s in seconds, such as 10")
+
+
+def _signer(given: Signer | Secret | None) -> Signer | None:
+    if isinstance(given, Secret):
+        return PrivateKeySigner(given)
+    if given is None or isinstance(given, Signer):
+        return given
+    # It may be a key as plain text, so it is not repeated.
+    raise ConfigurationError(
+        f"a {type(given).__name__} is not a signer",
+        hint="signer=Secret(private_key), or signer=KeystoreSigner(path)",
+    )
 
 
 def _network(chain: str | int | Network | None, rpc: Any, hub_address: str | None) -> Network:

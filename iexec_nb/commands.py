@@ -121,15 +121,14 @@ def parse(words: Sequence[str], objects: Mapping[str, object] | None = None, pro
     app = _application(program)
     tokens = [_OBJECT + word[1:] if _is_name(word) else word for word in words]
     found = _find(words)
+    if found is not None:
+        tokens[1] = found.verb
     try:
         _, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)[:3]
     except Exception as error:
         raise _unparsed(error, words, found, program) from error
     if found is None:
-        raise ValidationError(
-            f"{' '.join(words)!r} names no command",
-            hint=" ".join((program, *words[:1], "--help")),
-        )
+        raise _unparsed(None, words, None, program)
     arguments = [_resolve(value, objects or {}) for value in bound.args]
     options = {name: _resolve(value, objects or {}) for name, value in bound.kwargs.items()}
     return Call(command=found, args=tuple(arguments), kwargs=options)
@@ -257,7 +256,8 @@ def _before_examples(doc: str) -> str:
 def _application(program: str) -> cyclopts.App:
     import cyclopts
 
-    defaults = cyclopts.Parameter(negative=(), show_default=False)
+    # Options have the names of the arguments, also where those are iExec's own (orderHash).
+    defaults = cyclopts.Parameter(negative=(), show_default=False, name_transform=lambda name: name.replace("_", "-"))
     app = cyclopts.App(name=program, help="iExec in a notebook.", version_flags=[], default_parameter=defaults)
     for name, summary in NOUNS.items():
         group = cyclopts.App(name=name, help=summary)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from iexec_nb.actions.base import Amount, Tags
+from iexec_nb.actions.base import Amount, Tags, text_of
 from iexec_nb.actions.entries import Registered
 from iexec_nb.actions.plan import Plan, Planner, Wishes
 from iexec_nb.actions.run import Run
@@ -68,7 +68,9 @@ class AppActions(Registered):
         if type != "DOCKER":
             raise ValidationError(f"{shown(type)} is not a valid type", hint='the type of an app is "DOCKER"')
         digest = bytes.fromhex(bytes32(checksum, "checksum")[2:])
-        return self._deploy(name, owner, name, type, cid.multiaddr_encode(multiaddr), digest, mrenclave.encode())
+        image = cid.multiaddr_encode(text_of(multiaddr, "multiaddr", "docker.io/me/my-app:1.0.0"))
+        enclave = text_of(mrenclave, "mrenclave").encode()
+        return self._deploy(name, owner, text_of(name, "name"), type, image, digest, enclave)
 
     @command("app show 0x0123456789012345678901234567890123456789")
     def show(self, app: str | int, /, *, user: str | None = None) -> App:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iexec_nb.protocol.types import Address, address
+from iexec_nb.errors import ValidationError
+from iexec_nb.protocol.types import Address, Secret, address, shown
 
 if TYPE_CHECKING:
     from iexec_nb.client import IExec
@@ -41,3 +45,49 @@ class Noun:
 def amount_of(amount: Any, unit: str | None) -> object:
     """Return an amount and the unit that may stand behind it as a separate word, as the CLI has it."""
     return amount if unit is None else (amount, unit)
+
+
+def text_of(given: object, name: str, example: str | None = None) -> str:
+    """Return text that UTF-8 can hold, which is what the contracts take; with an example it may not be empty.
+
+    Raises
+    ------
+    ValidationError
+        When it is not text.
+    """
+    with suppress(UnicodeEncodeError):
+        if isinstance(given, str) and (given.encode() or example is None):
+            return given
+    rule = f'text, such as "{example}"' if example else "text"
+    raise ValidationError(f"{shown(given)!r} is not a valid {name}", hint=f"give {name} as {rule}")
+
+
+def file_at(given: object, hint: str) -> Path:
+    """Return the path of a file that exists.
+
+    Raises
+    ------
+    ValidationError
+        When `given` is no path, or there is no such file.
+    """
+    try:
+        path = Path(given).expanduser() if isinstance(given, str | os.PathLike) else None
+    except RuntimeError:
+        # "~somebody" of whom this machine knows no home
+        path = None
+    if path is None or not path.is_file():
+        raise ValidationError(f"{shown(str(given))!r} is not a file", hint=hint)
+    return path
+
+
+def secret_of(given: object, name: str = "key") -> Secret:
+    """Return a key that is a `Secret`; as plain text it would stand in the history and in tracebacks.
+
+    Raises
+    ------
+    ValidationError
+        When it is anything else; the message does not repeat it.
+    """
+    if isinstance(given, Secret):
+        return given
+    raise ValidationError(f"{name} is a {type(given).__name__}, not a Secret", hint=f"{name}=Secret(...)")

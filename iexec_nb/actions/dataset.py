@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from iexec_nb.actions.base import file_at, secret_of, text_of
 from iexec_nb.actions.entries import Registered
 from iexec_nb.commands import command, noun
 from iexec_nb.errors import ValidationError
@@ -64,7 +65,7 @@ class DatasetActions(Registered):
         ------
         Format: 16 bytes IV, then AES-256-CBC with PKCS#7, as SDK 6 to 9.
         """
-        secret = key if key is not None else encryption.generate_dataset_key(self._client.random_bytes(32))
+        secret = secret_of(key) if key is not None else encryption.generate_dataset_key(self._client.random_bytes(32))
         raw = encryption.dataset_key(secret)
         iv = self._client.random_bytes(16)
         content, goal = self._source(source, f"{iv.hex()}.enc")
@@ -81,11 +82,7 @@ class DatasetActions(Registered):
         """Return what to read, and where its encrypted form lies unless somewhere else is asked for."""
         if not isinstance(source, str | Path):
             return io.BytesIO(_content(source)), self._client.store.subfolder("encrypted") / name
-        path = Path(source).expanduser()
-        if not path.is_file():
-            raise ValidationError(
-                f"{str(path)!r} is not a file", hint="give the path of one file, bytes or a DataFrame"
-            )
+        path = file_at(source, "give the path of one file, bytes or a DataFrame")
         return path, path.with_name(path.name + ".enc")
 
     @command(
@@ -122,7 +119,8 @@ class DatasetActions(Registered):
         Contract function ``createDataset`` of the DatasetRegistry.
         """
         digest = bytes.fromhex(bytes32(checksum, "checksum")[2:])
-        return self._deploy(name, owner, name, cid.multiaddr_encode(multiaddr), digest)
+        place = cid.multiaddr_encode(text_of(multiaddr, "multiaddr", "/ipfs/Qm..."))
+        return self._deploy(name, owner, text_of(name, "name"), place, digest)
 
     @command("dataset show 0x0123456789012345678901234567890123456789")
     def show(self, dataset: str | int, /, *, user: str | None = None) -> Dataset:
@@ -182,11 +180,12 @@ class DatasetActions(Registered):
         """
         signer = self._signer("push the dataset's key")
         where = address(dataset, "dataset")
+        given = key.key if isinstance(key, EncryptedDataset) else key
+        secret = secret_of(given) if given is not None else None
         record = self._chain.dataset(where)
-        secret = key.key if isinstance(key, EncryptedDataset) else key
         if secret is None:
             secret = self._client.store.dataset_key(record.datasetChecksum)
-        if not isinstance(secret, Secret):
+        if secret is None:
             raise ValidationError(
                 f"no key is known here for dataset {where}",
                 context={"checksum": record.datasetChecksum},

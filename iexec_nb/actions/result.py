@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from iexec_nb.actions.base import Noun
+from iexec_nb.actions.base import Noun, file_at, secret_of
 from iexec_nb.actions.outcome import Result
 from iexec_nb.commands import command, noun
 from iexec_nb.errors import (
@@ -147,8 +147,9 @@ class ResultActions(Noun):
         ------
         Contract function ``viewTask`` (``results``); the IPFS gateway.
         """
+        private = secret_of(key) if key is not None else None
         task = self._chain.task(bytes32(taskid, "taskid"))
-        return self.of_task(task, self._chain.deal(task.dealid), key=key)
+        return self.of_task(task, self._chain.deal(task.dealid), key=private)
 
     def of_task(self, task: Task, deal: Deal, *, key: Secret | None = None) -> Result:
         """Return the result of a task that was read before; see `fetch`."""
@@ -190,10 +191,8 @@ class ResultActions(Noun):
         DecryptionError
             When the key does not fit, or the archive is damaged.
         """
-        source = Path(path).expanduser()
-        if not source.is_file():
-            raise ValidationError(f"{str(source)!r} is not a file", hint="give the path of an encrypted result zip")
-        key = _key_in(Path(key_file).expanduser()) if key_file is not None else None
+        source = file_at(path, "give the path of an encrypted result zip")
+        key = _key_in(key_file) if key_file is not None else None
         who = self._who(beneficiary) if key is None else ""
         archive = results.open_archive(self._decrypted(source, who, key))
         return Result(archive, task=None, encrypted=True, verified=None)
@@ -222,14 +221,8 @@ class ResultActions(Noun):
         return public.read_text("ascii")
 
 
-def _key_in(path: Path) -> Secret:
-    try:
-        return Secret(path.read_bytes())
-    except OSError as error:
-        raise ValidationError(
-            f"{str(path)!r} cannot be read: {error.strerror}",
-            hint="give the file of the beneficiary's private key (PEM)",
-        ) from error
+def _key_in(key_file: str | Path) -> Secret:
+    return Secret(file_at(key_file, "give the file of the beneficiary's private key (PEM)").read_bytes())
 
 
 def _location(task: Task) -> str:

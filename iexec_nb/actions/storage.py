@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iexec_nb.actions.base import Noun
+from iexec_nb.actions.base import Noun, file_at
 from iexec_nb.commands import command, noun
-from iexec_nb.errors import ValidationError
 from iexec_nb.protocol.receipts import EncryptedDataset
 
 
@@ -42,7 +41,5 @@ class StorageActions(Noun):
         content = source.path if isinstance(source, EncryptedDataset) else source
         if isinstance(content, bytes):
             return f"/ipfs/{self._client.ipfs.add(content)}"
-        path = Path(content).expanduser()
-        if not path.is_file():
-            raise ValidationError(f"{str(path)!r} is not a file", hint="give the path of one file, or bytes")
+        path = file_at(content, "give the path of one file, or bytes")
         return f"/ipfs/{self._client.ipfs.add(path)}"

@@ -37,7 +37,9 @@ class Store:
     def subfolder(self, name: str) -> Path:
         """Return a folder of mode 700 in the store, made where it is missing."""
         path = self.folder / name
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # One after the other: the mode is not that of parents which are made on the way.
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.mkdir(exist_ok=True, mode=0o700)
         path.chmod(0o700)
         return path
 

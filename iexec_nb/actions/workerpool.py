@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from iexec_nb.actions.base import text_of
 from iexec_nb.actions.entries import Registered
 from iexec_nb.commands import command, noun
 from iexec_nb.protocol.receipts import Deployed
@@ -39,7 +40,7 @@ class WorkerpoolActions(Registered):
         ------
         Contract function ``createWorkerpool`` of the WorkerpoolRegistry.
         """
-        return self._deploy(description, owner, description)
+        return self._deploy(description, owner, text_of(description, "description"))
 
     @command("workerpool show 0x0123456789012345678901234567890123456789")
     def show(self, workerpool: str | int, /, *, user: str | None = None) -> Workerpool:

@@ -68,9 +68,7 @@ def dataset_key(value: str | Secret) -> bytes:
     ValidationError
         When it is not base64 of exactly 32 bytes.
     """
-    text = value.reveal() if isinstance(value, Secret) else value
-    letters = "".join(text.split()).rstrip("=") if isinstance(text, str) else ""
-    key = unbase64(letters.replace("-", "+").replace("_", "/").encode() + b"=" * (-len(letters) % 4))
+    key = _decoded(value if isinstance(value, Secret) else Secret(value if isinstance(value, str) else ""))
     if len(key) != KEY_BYTES:
         raise ValidationError(
             "**** is not a valid encryption key (must be base64 encoded 256 bits key)",
@@ -78,6 +76,12 @@ def dataset_key(value: str | Secret) -> bytes:
             hint="give the 44 characters that `dataset encrypt` made",
         )
     return key
+
+
+def _decoded(value: Secret) -> bytes:
+    letters = "".join(value.reveal().split()).rstrip("=").replace("-", "+").replace("_", "/")
+    # Hidden again: frames above this one may raise.
+    return Secret(unbase64(letters.encode() + b"=" * (-len(letters) % 4))).reveal_bytes()
 
 
 def _cipher(key: bytes, iv: bytes) -> Cipher[CBC]:

@@ -205,7 +205,8 @@ def _unseal(key: rsa.RSAPrivateKey, sealed: bytes) -> bytes:
     legacy = unbase64(sealed)
     for aes_key in (_rsa_decrypt(key, sealed), unbase64(_rsa_decrypt(key, legacy))):
         if len(aes_key) in (KEY_BYTES, _LEGACY_KEY_BYTES):
-            return aes_key
+            # Hidden in the frames of a traceback, as every key is.
+            return Secret(aes_key).reveal_bytes()
     public = key.public_key().public_bytes(forms.Encoding.DER, forms.PublicFormat.SubjectPublicKeyInfo)
     fits = key.key_size in (len(sealed) * 8, len(legacy) * 8)
     raise failure(

@@ -8,6 +8,7 @@ always EIP-55 text, a hash always lower-case ``0x`` text of 66 characters, and a
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import lru_cache
 from typing import NoReturn
 
@@ -141,6 +142,24 @@ def _refusal(message: str, name: str, rule: str) -> ValidationError:
     return ValidationError(message, context={"argument": name}, hint=f"give {name} as {rule}")
 
 
+class _HiddenText(str):
+    """A revealed secret: text that tracebacks with local variables show as ``****``."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "****"
+
+
+class _HiddenBytes(bytes):
+    """A revealed secret: bytes that tracebacks with local variables show as ``****``."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "****"
+
+
 class Secret:
     """A private key, password or dataset key that never shows itself.
 
@@ -155,12 +174,23 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the secret as text."""
-        return self._value if isinstance(self._value, str) else self._value.decode()
+        """Return the secret as text, whose ``repr`` is ``****`` as well.
+
+        Raises
+        ------
+        ValidationError
+            When it is bytes that are not text; the message does not repeat them.
+        """
+        if isinstance(self._value, str):
+            return _HiddenText(self._value)
+        with suppress(UnicodeDecodeError):
+            return _HiddenText(self._value.decode())
+        # Raised out here: the decoder's own error holds the bytes.
+        raise ValidationError("the secret is bytes that are not text", hint="give it as text")
 
     def reveal_bytes(self) -> bytes:
-        """Return the secret as bytes."""
-        return self._value if isinstance(self._value, bytes) else self._value.encode()
+        """Return the secret as bytes, whose ``repr`` is ``****`` as well."""
+        return _HiddenBytes(self._value if isinstance(self._value, bytes) else self._value.encode())
 
     def __repr__(self) -> str:
         return "****"

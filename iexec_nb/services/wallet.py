@@ -116,7 +116,8 @@ class _KeySigner(ABC):
             ) from error
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.address})"
+        # Tracebacks show objects whose making failed, too.
+        return f"{type(self).__name__}({vars(self).get('_address', 'no key')})"
 
 
 class PrivateKeySigner(_KeySigner):
@@ -173,7 +174,7 @@ class KeystoreSigner(_KeySigner):
         self._address = _keystore_address(self._content, self.path)
         if password is None:
             password = self._ask
-        self._password: Callable[[], Secret | str] = password if callable(password) else _keep(password)
+        self._password = password if callable(password) else _secret(password)
         self._secret: Secret | None = None
         self._opening = threading.Lock()
 
@@ -208,10 +209,9 @@ class KeystoreSigner(_KeySigner):
             ) from error
 
     def _decrypt(self) -> bytes:
-        given = self._password()
-        password = given.reveal() if isinstance(given, Secret) else given
+        password = _secret(self._password() if callable(self._password) else self._password)
         try:
-            raw = _opened(self._content, password)
+            raw = _opened(self._content, password.reveal())
         # Whatever the library says stays out of the traceback: its frames hold the password.
         except Exception:
             raw = b""
@@ -337,25 +337,27 @@ def _opened(content: dict[str, Any], password: str) -> bytes:
 
     # A dependency of this library raises the limit a hundredfold when it is first imported.
     sys.setrecursionlimit(limit)
-    return bytes(Account.decrypt(content, password))
+    return Secret(bytes(Account.decrypt(content, password))).reveal_bytes()
 
 
-def _keep(password: Secret | str) -> Callable[[], Secret]:
-    kept = password if isinstance(password, Secret) else Secret(password)
-    return lambda: kept
+def _secret(value: Secret | str) -> Secret:
+    return value if isinstance(value, Secret) else Secret(value)
 
 
 def _private_key(key: Secret | str | bytes) -> bytes:
-    given: object = key
-    if isinstance(key, Secret):
-        given = key._value
-    raw = b""
-    if isinstance(given, bytes) and len(given) == 32:
-        raw = given
-    elif isinstance(given, str) and (match := _KEY.fullmatch(given.strip())):
-        raw = bytes.fromhex(match[1])
+    raw = _key_bytes(key)
     if not 0 < int.from_bytes(raw, "big") < _CURVE_ORDER:
         raise ValidationError(
             "this is not a private key", hint="give 64 hex digits after 0x; the value is not repeated here"
         )
     return raw
+
+
+def _key_bytes(key: Secret | str | bytes) -> bytes:
+    """Return 32 bytes, or none where it is something else; nothing is raised here, where the key is in the open."""
+    given: object = key._value if isinstance(key, Secret) else key
+    if isinstance(given, bytes) and len(given) == 32:
+        return Secret(given).reveal_bytes()
+    if isinstance(given, str) and (match := _KEY.fullmatch(given.strip())):
+        return Secret(bytes.fromhex(match[1])).reveal_bytes()
+    return b""

@@ -1,0 +1,30 @@
+"""The node process and the served sandbox that all interop tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from people import World
+from sdk import Sdk, installed
+
+from iexec_nb import Sandbox
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "interop" in item.path.parts:
+            item.add_marker(pytest.mark.interop)
+
+
+@pytest.fixture(scope="session")
+def sdk() -> Iterator[Sdk]:
+    served = Sdk(installed())
+    yield served
+    served.stop()
+
+
+@pytest.fixture(scope="session")
+def world(sdk: Sdk) -> Iterator[World]:
+    with Sandbox() as net:
+        yield World(net, net.serve(), sdk)

@@ -1,0 +1,261 @@
+"""The shell's front door: exit codes, what is printed where, JSON for programs, and a sandbox that leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import iexec_nb
+from iexec_nb import cli
+from iexec_nb.client import IExec
+from iexec_nb.errors import ValidationError
+from iexec_nb.sandbox.network import Sandbox
+
+ROOT = Path(__file__).resolve().parent.parent
+ADDRESS = "0x" + "12" * 20
+linux = pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc")
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[Sandbox]:
+    with Sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+def shell(net: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command line in this process against the sandbox; return exit code, output and errors."""
+    made: list[dict[str, Any]] = []
+
+    def client(chain: Any = None, **options: Any) -> IExec:
+        made.append({"chain": chain, **options})
+        return net.user
+
+    monkeypatch.setattr(iexec_nb.client, "IExec", client)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        code = cli.main(words)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    run.made = made  # type: ignore[attr-defined]
+    return run
+
+
+def wallet(client: IExec) -> str:
+    assert client.signer is not None
+    return client.signer.address
+
+
+def test_a_command_prints_its_value_and_ends_with_0(shell: Any, net: Sandbox) -> None:
+    code, out, err = shell("category", "count")
+    assert (code, out.strip(), err) == (0, "5", "")
+    code, out, _ = shell("wallet", "show")
+    assert code == 0
+    assert wallet(net.user) in out
+
+
+def test_raw_is_one_json_object_with_numbers_as_text(shell: Any, net: Sandbox) -> None:
+    code, out, _ = shell("wallet", "show", "--raw")
+    body = json.loads(out)
+    assert code == 0
+    assert body["ok"] is True
+    assert body["nRLC"] == str(net.user.wallet.show().nRLC)
+    assert body["address"] == wallet(net.user)
+    _, out, _ = shell("--raw", "category", "count")
+    assert json.loads(out) == {"ok": True, "count": "5"}
+    _, out, _ = shell("--raw", "orderbook", "workerpool", "--category", "0")
+    book = json.loads(out)
+    assert book["count"] == len(book["orders"]) == 1
+    assert book["orders"][0]["orderHash"].startswith("0x")
+
+
+def test_what_is_written_as_json_is_json_for_every_kind_of_value(shell: Any, net: Sandbox, tmp_path: Path) -> None:
+    source = tmp_path / "a.csv"
+    source.write_text("a\n1\n")
+    _, out, _ = shell("--raw", "dataset", "encrypt", str(source))
+    encrypted = json.loads(out)
+    assert encrypted["checksum"].startswith("0x")
+    assert encrypted["key"] == "****"
+    _, out, _ = shell("--raw", "order", "create", "app", "--app", ADDRESS, "--appprice", "1 RLC")
+    order = json.loads(out)
+    assert (order["app"], order["appprice"]) == (ADDRESS, "1000000000")
+    _, out, _ = shell("--raw", "workerpool", "show", net.workerpools[0])
+    assert json.loads(out)["owner"].startswith("0x")
+    _, out, _ = shell("--raw", "account", "deposit", "1", "RLC", "--yes")
+    assert json.loads(out)["amount"] == "1000000000"
+
+
+def test_a_run_on_the_command_line_is_watched_to_its_end(shell: Any, net: Sandbox) -> None:
+    def app() -> None:
+        import json
+        import os
+
+        with open(os.path.join(os.environ["IEXEC_OUT"], "computed.json"), "w") as file:
+            json.dump({"deterministic-output-path": "/iexec_out/computed.json"}, file)
+
+    net.image("docker.io/cli/app:1", app)
+    where = net.user.app.deploy(name="cli", multiaddr="docker.io/cli/app:1").address
+    code, out, err = shell("--raw", "app", "run", where, "--category", "0", "--watch", "--yes")
+    assert code == 0, err
+    body = json.loads(out)
+    assert body["ok"] is True
+    assert "0x" in json.dumps(body)
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "said"),
+    [
+        (["walet", "show"], "ValidationError", "did you mean 'wallet'?"),
+        (["wallet", "shw"], "ValidationError", "did you mean 'show'?"),
+        (["wallet"], "ValidationError", "not complete"),
+        (["wallet", "show", "0x12"], "ValidationError", "0x12 is not a valid ethereum address"),
+        (["app", "show", ADDRESS], "ObjectNotFoundError", f"No app found for id {ADDRESS}"),
+        (["account", "deposit", "0.5"], "ValidationError", "0.5"),
+        (["account", "deposit", "9999", "RLC", "--yes"], "InsufficientFundsError", "exceed wallet balance"),
+        (["wallet", "show", "--colour"], "ValidationError", "--colour"),
+        (["order", "sign", "$x"], "ValidationError", "x"),
+    ],
+)
+def test_an_error_goes_to_the_error_stream_with_code_1(shell: Any, words: list[str], name: str, said: str) -> None:
+    code, out, err = shell(*words)
+    assert code == 1
+    assert out == ""
+    assert err.startswith(f"{name}: ")
+    assert said in err
+    assert "Traceback" not in err
+    assert "%iexec" not in err
+    code, out, err = shell("--raw", *words)
+    body = json.loads(out or err)
+    assert code == 1
+    assert body["ok"] is False
+    assert body["error"]["name"] == name
+
+
+def test_help_and_version_end_with_0(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["--help"], ["-h"], ["app", "--help"], ["app", "run", "--help"], ["--help", "app"]):
+        code, out, err = shell(*words)
+        assert (code, err) == (0, "")
+        assert "iexec-nb" in out
+        assert "%iexec" not in out
+    assert "iexec-nb sandbox" in shell("--help")[1]
+    assert "--encrypt-result" in shell("app", "run", "--help")[1]
+    with pytest.raises(SystemExit) as left:
+        cli.main(["--version"])
+    assert left.value.code == 0
+    assert iexec_nb.__version__ in capsys.readouterr().out
+
+
+def test_yes_answers_and_without_it_the_default_asks(shell: Any) -> None:
+    shell("account", "deposit", "1", "--yes")
+    shell("account", "deposit", "1", "--force")
+    shell("account", "deposit", "1")
+    assert [one["confirm"] for one in shell.made] == [False, False, None]
+    shell("--chain", "arbitrum-mainnet", "category", "count")
+    assert shell.made[-1]["chain"] == "arbitrum-mainnet"
+
+
+def test_an_argument_of_an_app_that_looks_like_an_option_of_ours_stays_its_own(
+    shell: Any, net: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def run(self: Any, app: str, /, **options: Any) -> str:
+        seen.update(options)
+        raise ValidationError("enough")
+
+    monkeypatch.setattr(type(net.user.app), "run", run)
+    for args in ("--raw", "--chain x", "-h", "--yes"):
+        assert shell("app", "run", ADDRESS, f"--args={args}")[0] == 1
+        assert seen["args"] == args
+
+
+def test_ctrl_c_ends_with_1_and_says_what_its_notes_say(shell: Any, net: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(self: Any) -> None:
+        error = KeyboardInterrupt()
+        error.add_note("The waiting stopped, the paid task goes on.")
+        raise error
+
+    monkeypatch.setattr(type(net.user.category), "count", stopped)
+    code, out, err = shell("category", "count")
+    assert (code, out) == (1, "")
+    assert "the paid task goes on" in err
+
+
+def test_the_module_is_the_same_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "iexec_nb", "wallet", "shw"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "did you mean 'show'?" in done.stderr
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            continue
+        if parent == pid:
+            found += [int(entry.name), *children(int(entry.name))]
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@linux
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_the_sandbox_of_the_shell_tells_where_it_is_and_ends_without_a_trace(how: signal.Signals, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "iexec_nb", "sandbox"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        text = ""
+        while not text.endswith("\n}\n"):
+            assert (line := process.stdout.readline())
+            text += line
+        told = json.loads(text)
+        chain = told["chains"][told["default"]]
+        assert "Ctrl-C stops it" in process.stderr.readline()
+        guest = IExec(int(chain["id"]), rpc=chain["host"], hub_address=chain["hub"], market=chain["iexecGateway"])
+        assert guest.category.count() == 5
+        assert len(guest.orderbook.workerpool()) == 5
+        guest.close()
+        started = children(process.pid)
+        assert started
+        process.send_signal(how)
+        assert process.wait(30) in (0, 1)
+        deadline = time.monotonic() + 20
+        while any(map(alive, started)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not any(map(alive, started))
+        for url in (chain["host"], chain["iexecGateway"], chain["sms"]):
+            with pytest.raises(OSError):
+                socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=1)
+        assert list(tmp_path.iterdir()) == []
+        assert "Traceback" not in process.stderr.read()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
