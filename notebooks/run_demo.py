@@ -46,6 +46,8 @@ def own_jupyter() -> Iterator[None]:
         spec = {"argv": command, "display_name": "Python 3", "language": "python"}
         (kernel / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
         os.environ.pop("JUPYTER_PATH", None)
+        # Pictures are drawn into the notebook, whatever backend the shell asks for.
+        os.environ.pop("MPLBACKEND", None)
         os.environ["JUPYTER_PREFER_ENV_PATH"] = "0"
         for name in ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
             path = Path(folder, "data" if name == "JUPYTER_DATA_DIR" else name.lower())

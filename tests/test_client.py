@@ -173,7 +173,7 @@ def test_without_asking_holds_for_one_command_also_after_an_error() -> None:
         client.approve("spend")
 
 
-def test_the_store_makes_private_folders_and_files_and_loses_nothing(tmp_path: Path) -> None:
+def test_the_store_makes_private_folders_and_files_and_leaves_nothing_else(tmp_path: Path) -> None:
     client = IExec("arbitrum-mainnet", store=tmp_path / "deep" / "store")
     before = os.umask(0)
     try:
@@ -185,9 +185,8 @@ def test_the_store_makes_private_folders_and_files_and_loses_nothing(tmp_path: P
     assert stat.S_IMODE(client.store.folder.stat().st_mode) == 0o700
     assert client.store.dataset_key("0x" + "ab" * 32) == Secret("key")
     assert client.store.dataset_key("0x" + "00" * 32) is None
-    with pytest.raises(FileExistsError):
-        client.store.write(path, b"other")
-    assert path.read_bytes() == b"key"
+    assert client.store.write(path, b"other").read_bytes() == b"other"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [one.name for one in path.parent.iterdir()] == [path.name]
     path.parent.chmod(0o755)
     client.store.subfolder("datasets")

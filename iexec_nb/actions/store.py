@@ -74,4 +74,4 @@ class Store:
 
 
 def _read(path: Path) -> Secret | None:
-    return Secret(path.read_text("ascii")) if path.is_file() else None
+    return Secret(path.read_bytes()) if path.is_file() else None

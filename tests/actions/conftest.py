@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from iexec_nb.protocol import result_encryption
+from iexec_nb.protocol.result_encryption import KeyPair
 from iexec_nb.sandbox.network import Sandbox
 
 
@@ -13,3 +15,16 @@ from iexec_nb.sandbox.network import Sandbox
 def net() -> Iterator[Sandbox]:
     with Sandbox() as running:
         yield running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_keys() -> Iterator[None]:
+    """Make RSA keys of 2048 bits instead of 4096, which take a second each; the tests of the rules make long ones."""
+    make = result_encryption.generate_result_keypair
+
+    def short(bits: int = 2048) -> KeyPair:
+        return make(bits)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(result_encryption, "generate_result_keypair", short)
+        yield

@@ -500,7 +500,7 @@ def test_a_stranger_sees_that_a_run_failed_but_not_its_output(net: Sandbox, sell
 
 
 def test_waiting_gives_up_after_its_own_limit_and_the_task_goes_on(net: Sandbox, seller: IExec, buyer: IExec) -> None:
-    run = buyer.app.run(deploy_app(net, seller, slow, price=0), args="2.5", category=0)
+    run = buyer.app.run(deploy_app(net, seller, slow, price=0), args="1.5", category=0)
     with pytest.raises(TaskTimeoutError, match=r"not finished after 0\.2 s; the task goes on") as caught:
         run.wait(timeout_s=0.2)
     assert run.dealid in str(caught.value.hint)
