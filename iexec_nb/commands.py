@@ -161,7 +161,8 @@ def help_text(words: Sequence[str], program: str = "%iexec", width: int = 100) -
         raise _unparsed(None, known, None, program)
     if len(known) > 1 and _find(known) is None:
         raise _unparsed(None, known, None, program)
-    console = Console(file=page, width=width, no_color=True, force_terminal=False, highlight=False)
+    # Not for Jupyter: in a kernel it would display each paragraph by itself instead of writing the page.
+    console = Console(file=page, width=width, no_color=True, force_terminal=False, force_jupyter=False, highlight=False)
     _application(program).help_print(known[:2], console=console)
     found = _find(known)
     examples = [found] if found else [c for c in COMMANDS.values() if not known or c.noun == known[0]]

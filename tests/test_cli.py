@@ -180,7 +180,9 @@ def test_an_argument_of_an_app_that_looks_like_an_option_of_ours_stays_its_own(
         assert seen["args"] == args
 
 
-def test_ctrl_c_ends_with_1_and_says_what_its_notes_say(shell: Any, net: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_with_1_and_says_what_its_notes_say(
+    shell: Any, net: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stopped(self: Any) -> None:
         error = KeyboardInterrupt()
         error.add_note("The waiting stopped, the paid task goes on.")
@@ -222,17 +224,24 @@ def alive(pid: int) -> bool:
 
 @linux
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_the_sandbox_of_the_shell_tells_where_it_is_and_ends_without_a_trace(how: signal.Signals, tmp_path: Path) -> None:
+def test_the_sandbox_of_the_shell_tells_where_it_is_and_ends_without_a_trace(
+    how: signal.Signals, tmp_path: Path
+) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "iexec_nb", "sandbox"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "iexec_nb", "sandbox"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env={**os.environ, "TMPDIR": str(tmp_path)},
-    )  # fmt: skip
+    )
     try:
         assert process.stdout is not None
         assert process.stderr is not None
         text = ""
         while not text.endswith("\n}\n"):
-            assert (line := process.stdout.readline())
+            line = process.stdout.readline()
+            assert line, "it ended before it told where it is"
             text += line
         told = json.loads(text)
         chain = told["chains"][told["default"]]

@@ -12,7 +12,7 @@ import pytest
 
 from iexec_nb import client as clients
 from iexec_nb.client import IExec, active, set_active
-from iexec_nb.errors import ConfigurationError, IExecError, ValidationError
+from iexec_nb.errors import ConfigurationError, IExecError, MarketCallError, ValidationError
 from iexec_nb.protocol.networks import NETWORKS, Network, network
 from iexec_nb.protocol.types import Secret
 from iexec_nb.services.wallet import PrivateKeySigner
@@ -36,7 +36,9 @@ def test_a_client_of_every_known_chain_is_made_offline(one: Network) -> None:
         assert "read-only" in repr(client)
 
 
-def test_the_default_chain_is_the_test_network_and_the_environment_names_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_chain_is_the_test_network_and_the_environment_names_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert IExec().network.name == "arbitrum-sepolia-testnet"
     assert not IExec().is_mainnet
     monkeypatch.setenv("IEXEC_NB_CHAIN", "arbitrum-mainnet")
@@ -66,8 +68,8 @@ def test_an_unknown_chain_is_named_with_what_to_type(chain: Any, said: str) -> N
     [
         {"confirms": 0}, {"confirms": -1}, {"confirms": 1.0}, {"confirms": "2"}, {"confirms": True},
         {"hub_address": "0x12"}, {"hub_address": 5}, {"rpc": 5}, {"rpc": object()}, {"timeout_s": 0},
-        {"timeout_s": -1}, {"timeout_s": "10"}, {"timeout_s": True}, {"signer": KEY}, {"signer": 5}, {"signer": Secret("x")},
-        {"confirm": "yes"}, {"confirm": 1},
+        {"timeout_s": -1}, {"timeout_s": "10"}, {"timeout_s": True}, {"signer": KEY}, {"signer": 5},
+        {"signer": Secret("x")}, {"confirm": "yes"}, {"confirm": 1},
     ],
     ids=str,
 )  # fmt: skip
@@ -81,13 +83,18 @@ def test_a_wrong_option_is_a_typed_error_when_the_client_is_made(options: dict[s
 @pytest.mark.parametrize("name", ["rpc", "market", "sms", "ipfs_gateway", "ipfs_node", "compass"])
 @pytest.mark.parametrize("url", ["ftp://x", "localhost:80", "x", "http://", "https://[::1"])
 def test_an_address_of_a_service_that_is_none_is_said_before_a_request(name: str, url: str) -> None:
+    client = IExec("arbitrum-mainnet", **{name: url})  # type: ignore[arg-type]
+    client.__dict__["chain"] = "not asked for"
+    opened = {
+        "rpc": lambda: type(client).chain.func(client),
+        "market": lambda: client._http("market", "Market API", MarketCallError),
+        "sms": lambda: client.sms,
+        "ipfs_gateway": lambda: client.ipfs,
+        "ipfs_node": lambda: client.ipfs,
+        "compass": lambda: client._http("compass", "Compass API", MarketCallError),
+    }
     with pytest.raises(ConfigurationError) as caught:
-        client = IExec("arbitrum-mainnet", **{name: url})
-        {
-            "rpc": lambda: client.chain, "market": lambda: client._http("market", "m", IExecError),  # type: ignore[arg-type]
-            "sms": lambda: client.sms, "ipfs_gateway": lambda: client.ipfs, "ipfs_node": lambda: client.ipfs,
-            "compass": lambda: client._http("compass", "c", IExecError),  # type: ignore[arg-type]
-        }[name]()  # fmt: skip
+        opened[name]()
     assert caught.value.hint
 
 
@@ -100,7 +107,9 @@ def test_another_chain_needs_its_addresses_and_then_works() -> None:
     assert client.network.chain_id == 5555
     assert client.hub_address == ADDRESS
     for part in ("sms", "ipfs"):
-        with pytest.raises(ConfigurationError, match="option not set and no default value for your chain 5555") as caught:
+        with pytest.raises(
+            ConfigurationError, match="option not set and no default value for your chain 5555"
+        ) as caught:
             getattr(client, part)
         assert "IExec(5555" in str(caught.value.hint)
 
@@ -166,9 +175,14 @@ def test_confirmation_is_asked_of_whom_was_given() -> None:
 
 def test_without_asking_holds_for_one_command_also_after_an_error() -> None:
     client = IExec("arbitrum-mainnet", confirm=lambda text: False)
-    with pytest.raises(RuntimeError), client.without_asking():
-        client.approve("spend")
-        raise RuntimeError
+
+    def broken() -> None:
+        with client.without_asking():
+            client.approve("spend")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        broken()
     with pytest.raises(ConfigurationError):
         client.approve("spend")
 
@@ -193,7 +207,9 @@ def test_the_store_makes_private_folders_and_files_and_leaves_nothing_else(tmp_p
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_the_store_of_a_user_lies_where_the_system_keeps_such_things(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_store_of_a_user_lies_where_the_system_keeps_such_things(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     folder = IExec().store.folder

@@ -26,7 +26,9 @@ VERBS = {  # every verb that the first computation needs
     "result generate-encryption-keypair", "result push-encryption-key", "result check-encryption-key", "result decrypt",
     "storage add",
 }  # fmt: skip
-INTERNALS = re.compile(r"<class|<function|lambda|object at 0x|\x00|Union\[|Optional\[|NoneType|\bNone\b|stand_in|\bstr\b")
+INTERNALS = re.compile(
+    r"<class|<function|lambda|object at 0x|\x00|Union\[|Optional\[|NoneType|\bNone\b|stand_in|\bstr\b"
+)
 ADDRESS = "0x" + "12" * 20
 
 
@@ -146,11 +148,16 @@ def test_a_wrong_line_says_what_is_wrong_and_what_to_type(line: str, words: tupl
 
 def test_a_dollar_name_is_the_object_itself_anywhere_on_the_line() -> None:
     order, app = object(), object()
-    call = parse(shlex.split("order match --apporder $app --workerpoolorder $order --requestorder $app"), {"order": order, "app": app})
+    call = parse(
+        shlex.split("order match --apporder $app --workerpoolorder $order --requestorder $app"),
+        {"order": order, "app": app},
+    )
     assert call.kwargs["apporder"] is app
     assert call.kwargs["workerpoolorder"] is order
     assert parse(["order", "sign", "$order"], {"order": order}).args == (order,)
-    amounts = parse(shlex.split("order create dataset --dataset $app --datasetprice $order"), {"order": 5, "app": ADDRESS})
+    amounts = parse(
+        shlex.split("order create dataset --dataset $app --datasetprice $order"), {"order": 5, "app": ADDRESS}
+    )
     assert amounts.kwargs == {"dataset": ADDRESS, "datasetprice": 5}
 
 
@@ -168,7 +175,9 @@ def test_flags_are_flags_and_values_stay_text() -> None:
 
 
 def test_lists_repeat_and_a_tag_may_be_a_list_of_commas() -> None:
-    call = parse(shlex.split(f"app run {ADDRESS} --input-files https://a.test/1 --input-files https://a.test/2 --secret 1=a"))
+    call = parse(
+        shlex.split(f"app run {ADDRESS} --input-files https://a.test/1 --input-files https://a.test/2 --secret 1=a")
+    )
     assert call.kwargs["input_files"] == ["https://a.test/1", "https://a.test/2"]
     assert call.kwargs["secret"] == ["1=a"]
     tagged = parse(shlex.split(f"app run {ADDRESS} --tag tee,tdx")).kwargs["tag"]
@@ -228,7 +237,9 @@ def test_every_command_that_is_written_for_people_to_type_exists() -> None:
 
 def test_no_command_is_named_like_another_of_its_noun() -> None:
     for noun in NOUNS:
-        names = [name for command in COMMANDS.values() if command.noun == noun for name in (command.verb, *command.aliases)]
+        names = [
+            name for command in COMMANDS.values() if command.noun == noun for name in (command.verb, *command.aliases)
+        ]
         assert len(names) == len(set(names))
 
 

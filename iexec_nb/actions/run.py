@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING
 
 from iexec_nb.actions.outcome import Result
 from iexec_nb.actions.updates import Update
-from iexec_nb.actions.watch import scheduler, seconds, wait, watch
+from iexec_nb.actions.watch import scheduler, seconds, stopped_note, wait, watch
 from iexec_nb.errors import ResultNotFoundError
 from iexec_nb.protocol.execution import Deal
 from iexec_nb.protocol.types import Bytes32, shown
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from iexec_nb.client import IExec
+
+_WAKE_S = 0.25
 
 
 class Run:
@@ -69,14 +72,36 @@ class Run:
         TaskTimeoutError
             When a task passed its final deadline, or the waiting its limit.
         """
-        limit = seconds(timeout_s)
-        updates = watch(self._client, self.deal, timeout_s=limit)
-        wait(updates, self._client, limit, f"iexec.deal.attach({self.dealid!r}).wait()")
-        return self
+        return self._wait(seconds(timeout_s))
 
     def __await__(self) -> Generator[object, None, Run]:
         """Wait without blocking the event loop: ``await run``."""
-        return asyncio.to_thread(self.wait).__await__()
+        return self._wait_aside().__await__()
+
+    async def _wait_aside(self) -> Run:
+        over = threading.Event()
+        waiting = asyncio.ensure_future(asyncio.to_thread(self._wait, None, over.is_set))
+        try:
+            # The loop wakes now and then: one that sleeps would learn of a kernel's interrupt when the run is over.
+            while not waiting.done():
+                await asyncio.wait({waiting}, timeout=_WAKE_S)
+            return waiting.result()
+        except asyncio.CancelledError as stop:
+            stop.add_note(stopped_note(self._again))
+            raise
+        finally:
+            # A thread cannot be cancelled, and one that goes on until the deadline would keep the program from ending.
+            over.set()
+            waiting.cancel()
+
+    def _wait(self, limit: float | None, given_up: Callable[[], bool] | None = None) -> Run:
+        updates = watch(self._client, self.deal, timeout_s=limit, given_up=given_up)
+        wait(updates, self._client, limit, self._again)
+        return self
+
+    @property
+    def _again(self) -> str:
+        return f"iexec.deal.attach({self.dealid!r}).wait()"
 
     def result(self, index: int = 0) -> Result:
         """Return the files of one task's result, waiting for it where needed.

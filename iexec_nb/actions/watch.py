@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from iexec_nb.client import IExec
     from iexec_nb.services.workerpool import WorkerpoolApi
 
-on_update: Callable[[Iterator[Update]], Iterator[Update]] | None = None
-"""What shows people that something is waited for: the notebook extension puts its progress view here."""
+on_update: Callable[[Iterator[Update], str], Iterator[Update]] | None = None
+"""What shows people that something is waited for, and what to type to wait again: the notebook extension's progress."""
 
 _FIRST_TICK_S = 0.02
 _FAILED_OFFCHAIN = frozenset(
@@ -31,7 +31,12 @@ _FAILED_OFFCHAIN = frozenset(
 
 
 def watch(
-    client: IExec, deal: Deal, taskids: Sequence[str] | None = None, *, timeout_s: float | None = None
+    client: IExec,
+    deal: Deal,
+    taskids: Sequence[str] | None = None,
+    *,
+    timeout_s: float | None = None,
+    given_up: Callable[[], bool] | None = None,
 ) -> Iterator[Update]:
     """Yield an update at once and after each change, until every task is completed, failed or timed out.
 
@@ -45,6 +50,8 @@ def watch(
         Only these tasks of it; default: all.
     timeout_s
         End after this many seconds, also where nothing changes; default: never.
+    given_up
+        Asked at every tick: whether nobody wants to know any more.
     """
     end = math.inf if timeout_s is None else time.monotonic() + timeout_s
     watched = tuple(taskids or deal.taskids)
@@ -62,7 +69,7 @@ def watch(
             if update.done:
                 return
         left = end - time.monotonic()
-        if left <= 0:
+        if left <= 0 or (given_up is not None and given_up()):
             return
         time.sleep(min(tick, left))
         tick = min(tick * 1.5, client.poll_s)
@@ -91,17 +98,22 @@ def wait(updates: Iterator[Update], client: IExec, timeout_s: float | None, agai
     """
     update = None
     try:
-        for update in updates if on_update is None else on_update(updates):
-            if update.done:
-                break
+        # To the end and no break: what shows the updates has to see that they ended.
+        for one in updates if on_update is None else on_update(updates, again):
+            update = one
     except KeyboardInterrupt as stop:
-        stop.add_note(f"The waiting stopped, the paid task goes on. To wait again: {again}")
+        stop.add_note(stopped_note(again))
         raise
     if update is None or not update.done:
         raise TaskTimeoutError(f"not finished after {timeout_s} s; the task goes on", hint=f"go on waiting: {again}")
     if update.failed:
         raise failure(client, update)
     return update
+
+
+def stopped_note(again: str) -> str:
+    """Return what is said to somebody who stopped the waiting; `again` is what to type to wait again."""
+    return f"The waiting stopped, the paid task goes on. To wait again: {again}"
 
 
 def seconds(timeout_s: object) -> float | None:
@@ -182,7 +194,7 @@ def _update(deal: Deal, tasks: tuple[Task, ...], offchain: tuple[tuple[str, str]
     over = completed + len({t.taskid for t in tasks if t.timed_out(now) or words.get(t.taskid) in _FAILED_OFFCHAIN})
     done = over == len(tasks)
     phase = _phase(tasks, words, completed, crashed, late)
-    parts = [f"{completed} of {len(tasks)} completed", *sorted({word.lower() for word in words.values()})]
+    parts = [f"{completed} of {len(tasks)} completed", *sorted({word.lower() for word in words.values()} - {phase})]
     return Update(
         phase=phase, message=", ".join(parts), deal=deal, tasks=tasks, offchain=offchain, done=done,
         failed=done and completed < len(tasks),

@@ -35,9 +35,9 @@ _UNITS = {
 _NOBODY = {"dataset": "none", "callback": "none", "workerpool": "anyone"}
 _SIGNS = {"COMPLETED": "✔", "FAILED": "✖", "ACTIVE": "▶", "REVEALING": "▶", "UNSET": "○"}
 
-_LINE = "border-bottom:1px solid var(--jp-border-color2,rgba(128,128,128,0.4));padding:3px 18px 3px 0;"
+_LINE = "border-bottom:1px solid var(--jp-border-color2,rgba(128,128,128,0.4));padding:3px 18px 3px 6px;"
 _TABLE_STYLE = "border-collapse:collapse;color:inherit;background:transparent;margin:4px 0"
-_CAPTION_STYLE = "caption-side:top;text-align:left;font-weight:bold;color:inherit;padding:2px 0 4px 0"
+_CAPTION_STYLE = "caption-side:top;text-align:left;font-weight:bold;color:inherit;padding:2px 0 4px 6px"
 _HEAD_STYLE = _LINE + "text-align:left;vertical-align:top;font-weight:normal;color:inherit"
 _CELL_STYLE = _LINE + "text-align:left;vertical-align:top;color:inherit;overflow-wrap:anywhere"
 
@@ -181,6 +181,8 @@ def _row(name: str, value: object) -> Row:
     if isinstance(value, str):
         return _text_row(name, value)
     if isinstance(value, bytes):
+        if not value:
+            return Row(name, "none")
         text = "0x" + value[:TEXT_LIMIT].hex()
         return Row(name, f"{len(value):,} bytes {text}", f"{len(value):,} bytes {shorten(text)}")
     if isinstance(value, Mapping):
@@ -204,13 +206,15 @@ def _number_row(name: str, value: int) -> Row:
         text = format_ether(value)
         return Row(name, f"{text} ({value:,} wei)", text)
     unit = _UNITS.get(name, "")
-    return Row(name, f"{value} {unit[:-1] if value == 1 and len(unit) > 1 else unit}".rstrip())
+    return Row(name, f"{value:,} {unit[:-1] if value == 1 and len(unit) > 1 else unit}" if unit else str(value))
 
 
 def _text_row(name: str, value: str) -> Row:
     if value == NULL_ADDRESS:
         who = _NOBODY.get(name, "anyone" if name.endswith("restrict") else "")
         return Row(name, f"{who} ({value})", who) if who else Row(name, value, shorten(value))
+    if not value:
+        return Row(name, "none")
     if value == NULL_BYTES32:
         return Row(name, f"none ({value})", "none")
     return Row(name, value, shorten(value))

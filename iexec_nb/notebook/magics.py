@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
 
 from iexec_nb.errors import IExecError
 from iexec_nb.notebook import display
 
-_REFUSED = ("--password", "--private-key", "--privatekey")
+_SECRET = re.compile(r"--?[\w-]*(password|passphrase|mnemonic|priv(ate)?[-_]?key)[\w-]*", re.IGNORECASE)
 
 
 @magics_class
 class IExecMagics(Magics):
     """The magics of iexec_nb; ``%load_ext iexec_nb`` registers them."""
 
+    @needs_local_scope
     @no_var_expand
     @line_cell_magic
-    def iexec(self, line: str, cell: str | None = None) -> Any:
+    def iexec(self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None) -> Any:
         """Call a verb: ``%iexec NOUN VERB ...``; in ``%%iexec`` the command goes on over the lines of the cell.
 
         ``$name`` stands for the value of a variable. ``--help`` shows a help page, after a noun or a verb too.
-        ``--yes`` answers the question of a command that spends. ``--traceback`` shows the whole traceback.
+        ``--yes`` answers the question of a command that spends. ``--traceback`` shows the whole traceback. A ``;`` at
+        the end keeps the value from being displayed.
         """
-        words = _words(f"{line}\n{cell or ''}")
+        text = f"{line}\n{cell or ''}".rstrip()
+        words = _words(text.removesuffix(";"))
         if not words or "--help" in words or "-h" in words:
             from iexec_nb.commands import help_text
 
@@ -37,18 +42,24 @@ class IExecMagics(Magics):
             print(help_text([word for word in words if word not in ("--help", "-h")]), end="")
             return None
         try:
-            return self._call([word for word in words if word != "--traceback"])
+            value = self._call([word for word in words if word != "--traceback"], local_ns or {})
         except IExecError:
             if "--traceback" in words:
                 traceback.print_exc(file=sys.stderr)
             raise
+        return None if text.endswith(";") and self._would_be_displayed(cell) else value
 
-    def _call(self, words: Sequence[str]) -> Any:
+    def _would_be_displayed(self, cell: str | None) -> bool:
+        """Tell whether the value is the output of the cell: one that is assigned is not to be lost to a ``;``."""
+        typed = self.shell.history_manager.input_hist_raw[-1]  # type: ignore[union-attr]
+        return cell is not None or typed.rstrip().rpartition("\n")[2].startswith("%iexec")
+
+    def _call(self, words: Sequence[str], local: Mapping[str, Any]) -> Any:
         from iexec_nb import commands
         from iexec_nb.client import active
 
         words, answered = commands.without_answer(words)
-        call = commands.parse(words, self.shell.user_ns)  # type: ignore[union-attr]
+        call = commands.parse(words, ChainMap(dict(local), self.shell.user_ns))  # type: ignore[union-attr]
         client = active()
         if answered:
             with client.without_asking():
@@ -75,12 +86,12 @@ def unload_ipython_extension(ip: Any) -> None:
     watch.on_update = None
 
 
-def _drawn(updates: Iterator[Any]) -> Iterator[Any]:
+def _drawn(updates: Iterator[Any], again: str) -> Iterator[Any]:
     import time
 
     from iexec_nb.notebook.progress import DELAY_S, Panel
 
-    with Panel("Run", "", delay_s=DELAY_S, clock=time.monotonic) as panel:
+    with Panel("Run", again, delay_s=DELAY_S, clock=time.monotonic) as panel:
         for update in updates:
             panel.add(update)
             yield update
@@ -92,9 +103,9 @@ def _words(line: str) -> list[str]:
     except ValueError as error:
         raise UsageError(f"%iexec: {error}: close the quotes") from None
     for word in words:
-        if word.partition("=")[0] in _REFUSED:
+        if option := _SECRET.match(word):
             raise UsageError(
-                f"%iexec: {word.partition('=')[0]} is refused: a magic line is kept in the history. "
+                f"%iexec: {option[0]} is refused: a magic line is kept in the history. "
                 "Make a client with a signer instead: IExec(signer=KeystoreSigner(...)).activate()"
             )
     return words

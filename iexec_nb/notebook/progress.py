@@ -131,10 +131,13 @@ class Panel:
         self._over.set()
         with self._lock:
             self._ended = self._clock()
-            self._interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
-            self._error = "" if kind is None or self._interrupted else kind.__name__
-            # A run that was over at once leaves nothing, unless it goes on without being watched.
-            if self._shown is not None or self._interrupted:
+            over = self._last is not None and self._last.done
+            # Stopped by Ctrl-C, by who reads the updates (their generator is closed), or at a limit of waiting.
+            left = kind is None or issubclass(kind, KeyboardInterrupt | GeneratorExit)
+            self._interrupted = left and not over and (kind is not None or self._last is not None)
+            self._error = kind.__name__ if kind is not None and not left else ""
+            # A run that was over at once leaves nothing, unless Ctrl-C was pressed: then it goes on unseen.
+            if self._shown is not None or (kind is not None and self._interrupted):
                 self._draw()
         if self._thread is not None:
             self._thread.join()

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT_S = 5.0
 
+_APP_FAILED = "APP_COMPUTE_FAILED"
+
 
 class Worker:
     """Watches the chain in a thread and runs the tasks of the sandbox's workerpools in others.
@@ -248,11 +250,12 @@ class Worker:
             self._records.task_status(task.taskid, "RUNNING_FAILED", "FAILED")
 
     def _fail(self, taskid: Bytes32, worker: Address, cause: str, message: str, status: str = "COMPUTE_FAILED") -> None:
-        """Record why a run failed, after what the app printed."""
+        """Record why a run failed beside what the app printed; the last line is the one that says most."""
         record = self._records.get(taskid)
         known = record.replicates.get(worker) if record else None
         exit_code, stdout, stderr = (known.exit_code, known.stdout, known.stderr) if known else (None, "", "")
-        text = f"{stderr}[sandbox] {cause}: {message}\n"
+        why = f"[sandbox] {cause}: {message}\n"
+        text = why + stderr if cause == _APP_FAILED else stderr + why
         self._records.output(taskid, worker, exit_code=exit_code, stdout=stdout, stderr=text)
         self._records.replicate_status(taskid, worker, status, cause=cause)
 
@@ -306,4 +309,4 @@ def _check(outcome: Outcome) -> None:
         raise StageError("ABORTED_BY_WORKER", "the sandbox stopped")
     if not outcome.ok:
         code = "did not start" if outcome.exit_code is None else f"ended with exit code {outcome.exit_code}"
-        raise StageError("APP_COMPUTE_FAILED", f"the app {code}")
+        raise StageError(_APP_FAILED, f"the app {code}")

@@ -13,6 +13,7 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from getpass import getpass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -210,11 +211,15 @@ class KeystoreSigner(_KeySigner):
 
     def _decrypt(self) -> bytes:
         password = _secret(self._password() if callable(self._password) else self._password)
+        raw, stopped = b"", False
+        # Whatever the library says stays out of the traceback, Ctrl-C too: its frames hold the password.
         try:
-            raw = _opened(self._content, password.reveal())
-        # Whatever the library says stays out of the traceback: its frames hold the password.
-        except Exception:
-            raw = b""
+            with suppress(Exception):
+                raw = _opened(self._content, password.reveal())
+        except KeyboardInterrupt:
+            stopped = True
+        if stopped:
+            raise KeyboardInterrupt
         if not raw:
             raise DecryptionError(
                 "the password does not open the keystore file, or the file is damaged",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from stage import deploy_app
 
+from iexec_nb.client import IExec
 from iexec_nb.protocol import result_encryption
 from iexec_nb.protocol.result_encryption import KeyPair
 from iexec_nb.sandbox.network import Sandbox
@@ -15,6 +17,22 @@ from iexec_nb.sandbox.network import Sandbox
 def net() -> Iterator[Sandbox]:
     with Sandbox() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def seller(net: Sandbox) -> IExec:
+    return net.client(deposit="10 RLC")
+
+
+@pytest.fixture(scope="session")
+def app(net: Sandbox, seller: IExec) -> str:
+    """An app that writes its arguments into out.txt, for 0.1 RLC."""
+    return deploy_app(net, seller, price="0.1 RLC")
+
+
+@pytest.fixture
+def buyer(net: Sandbox) -> IExec:
+    return net.client(deposit="5 RLC")
 
 
 @pytest.fixture(scope="session", autouse=True)

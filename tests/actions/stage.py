@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections import Counter
@@ -12,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import httpx
 
 from iexec_nb.client import IExec
 from iexec_nb.protocol.orders import AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder
-from iexec_nb.protocol.types import NULL_ADDRESS, Address, Secret
+from iexec_nb.protocol.types import Address
 from iexec_nb.sandbox.network import Sandbox
 from iexec_nb.services.chain import Chain
 from iexec_nb.services.rpc import Rpc
@@ -97,7 +99,7 @@ class Person:
         timeout_s: float = 10.0,
         store: Path | None = None,
     ) -> None:
-        self.web, self.node, self.asked = Service(net), Node(), []
+        self.web, self.node = Service(net), Node()
         self.asked: list[str] = []
         self.answer = True
         url = {name: f"http://{name}.sandbox.test" for name in WEB}
@@ -165,7 +167,7 @@ def nonce(client: IExec) -> int:
 def state(net: Sandbox, client: IExec) -> tuple[Any, ...]:
     """What a refused verb must leave as it was: nonce, money, and how much the market lists."""
     metrics = net.user.market.metrics()
-    listed = json.dumps(metrics["orders"] if "orders" in metrics else metrics, sort_keys=True)
+    listed = json.dumps(metrics.get("orders", metrics), sort_keys=True)
     return (nonce(client), client.chain.balances(wallet(client)), client.chain.account(wallet(client)), listed)
 
 
@@ -195,6 +197,8 @@ def crash() -> None:
 
 
 def deploy_app(net: Sandbox, owner: IExec, run: Any = hello, price: object = None, **order: Any) -> Address:
+    # As in a notebook: the function travels by itself, and the worker's process need not import these tests.
+    cloudpickle.register_pickle_by_value(sys.modules[run.__module__])
     name = f"app-{time.time_ns()}"
     image = f"docker.io/tests/{name}:1"
     net.image(image, run)
@@ -205,7 +209,13 @@ def deploy_app(net: Sandbox, owner: IExec, run: Any = hello, price: object = Non
 
 
 def deploy_dataset(
-    net: Sandbox, owner: IExec, content: bytes = b"a,b\n1,2\n", *, secret: bool = True, price: object = None, **order: Any
+    net: Sandbox,
+    owner: IExec,
+    content: bytes = b"a,b\n1,2\n",
+    *,
+    secret: bool = True,
+    price: object = None,
+    **order: Any,
 ) -> Address:
     encrypted = owner.dataset.encrypt(content)
     multiaddr = owner.storage.add(encrypted)
@@ -262,16 +272,6 @@ class Four:
         return {f"{kind}order": self.sign(replace(one, **changes.get(kind, {}))) for kind, one in plain.items()}
 
 
-def all_files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*")]
-
-
-def fresh_key() -> Secret:
-    import secrets
-
-    return Secret(secrets.token_bytes(32))
-
-
 def json_answer(response: httpx.Response, body: Any) -> httpx.Response:
     return httpx.Response(response.status_code, json=body, request=response.request if response._request else None)
 
@@ -297,4 +297,3 @@ def in_threads(count: int, work: Callable[[int], Any]) -> list[Any]:
 
 
 NOBODY = "0x" + "12" * 20
-NOTHING = NULL_ADDRESS

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from stage import RLC, Person, deploy_app, nonce, person, wallet
+from stage import RLC, Person, nonce, person, wallet
 
 from iexec_nb.client import IExec
 from iexec_nb.errors import (
@@ -28,11 +28,6 @@ from iexec_nb.sandbox.network import Sandbox
 from iexec_nb.services.transactions import Transactions
 
 SECRET_PATH = "canary-access-key-0123456789"
-
-
-@pytest.fixture(scope="module")
-def app(net: Sandbox) -> str:
-    return deploy_app(net, net.client(), price="0.1 RLC")
 
 
 @pytest.fixture
@@ -196,7 +191,7 @@ def test_a_transaction_whose_answer_is_lost_is_found_and_not_sent_again(me: Pers
 
 
 @pytest.mark.parametrize("status", [None, 500, 502, 200])
-def test_a_transaction_that_the_node_never_took_is_told_as_unknown_with_its_hash(me: Person, status: int | None) -> None:
+def test_a_transaction_that_the_node_never_took_is_unknown_and_has_a_hash(me: Person, status: int | None) -> None:
     def swallow(methods: list[str]) -> httpx.Response | None:
         if "eth_sendRawTransaction" not in methods:
             return None
@@ -221,7 +216,8 @@ def test_a_transaction_that_the_node_never_took_is_told_as_unknown_with_its_hash
 def test_a_node_that_says_already_known_means_that_it_has_it(me: Person) -> None:
     def twice(methods: list[str], response: httpx.Response) -> httpx.Response:
         if "eth_sendRawTransaction" in methods:
-            return httpx.Response(200, json={"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": "already known"}})
+            error = {"code": -32000, "message": "already known"}
+            return httpx.Response(200, json={"jsonrpc": "2.0", "id": 1, "error": error})
         return response
 
     me.node.after = twice
@@ -296,9 +292,9 @@ def test_a_node_of_another_chain_is_refused_before_anything_is_read(net: Sandbox
 
 
 def test_an_address_without_a_hub_is_said(net: Sandbox) -> None:
-    with closing(IExec(net.chain_id, rpc=net.user.network.rpc, hub_address=wallet(net.user))) as client:
-        with pytest.raises(ConfigurationError, match="there is no iExec hub"):
-            client.category.count()
+    client = IExec(net.chain_id, rpc=net.user.network.rpc, hub_address=wallet(net.user))
+    with closing(client), pytest.raises(ConfigurationError, match="there is no iExec hub"):
+        client.category.count()
 
 
 @pytest.mark.parametrize(

@@ -151,9 +151,9 @@ def test_a_claim_asks_and_a_no_or_no_ether_sends_nothing(net: Sandbox) -> None:
         assert dealid in me.asked[0]
         assert str(net.chain_id) in me.asked[0]
         assert me.node.sent == 0
-    with person(net, net.client(eth=0), signer=NoSigner(new_key()), confirm=False) as poor:
-        with pytest.raises(InsufficientFundsError, match="ether"):
-            poor.client.deal.claim(dealid)
+    poor = person(net, net.client(eth=0), signer=NoSigner(new_key()), confirm=False)
+    with poor as one, pytest.raises(InsufficientFundsError, match="ether"):
+        one.client.deal.claim(dealid)
 
 
 def test_a_large_deal_is_claimed_in_parts_that_fit_into_a_block(net: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

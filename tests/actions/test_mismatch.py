@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from stage import NOBODY, RLC, Four, deploy_app, deploy_dataset, nonce, person, wallet
+from stage import NOBODY, Four, deploy_app, deploy_dataset, nonce, person, wallet
 
 from iexec_nb.errors import (
     InsufficientFundsError,
@@ -279,7 +279,3 @@ def test_a_price_that_no_account_can_hold_is_no_crash(net: Sandbox) -> None:
     with pytest.raises((InsufficientFundsError, OrderMismatchError)) as caught:
         f.requester.order.match(**orders)
     assert "RLC" in str(caught.value)
-
-
-def test_rlc_is_nine_decimals() -> None:
-    assert RLC == 10**9

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from stage import NOBODY, RLC, Four, NoSigner, deploy_app, deploy_dataset, person, publish, state, wallet
+from stage import NOBODY, RLC, Four, NoSigner, deploy_app, deploy_dataset, person, publish, wallet
 
 from iexec_nb.client import IExec
 from iexec_nb.errors import (
@@ -148,7 +148,9 @@ def test_an_order_goes_through_json_and_back(net: Sandbox, seller: IExec, app: s
     assert seller.order.hash(text) == seller.order.hash(signed)
 
 
-@pytest.mark.parametrize("value", ["", "{}", "[1]", "0x12", "null", 5, None, b"x", {"appprice": 1}, "{" * 5000, '{"a": NaN}'])
+@pytest.mark.parametrize(
+    "value", ["", "{}", "[1]", "0x12", "null", 5, None, b"x", {"appprice": 1}, "{" * 5000, '{"a": NaN}']
+)
 def test_what_is_no_order_is_not_signed(net: Sandbox, value: Any) -> None:
     with person(net, net.user) as me:
         for verb in (me.client.order.sign, me.client.order.publish, me.client.order.hash):
@@ -169,7 +171,9 @@ def test_only_the_owner_signs_an_offer_and_only_the_requester_a_request(net: San
         assert not me.asked
 
 
-@pytest.mark.parametrize("order", [AppOrder(app=NOBODY), DatasetOrder(dataset=NOBODY), WorkerpoolOrder(workerpool=NOBODY, category=0)])
+@pytest.mark.parametrize(
+    "order", [AppOrder(app=NOBODY), DatasetOrder(dataset=NOBODY), WorkerpoolOrder(workerpool=NOBODY, category=0)]
+)
 def test_an_order_for_what_is_not_deployed_is_not_signed(net: Sandbox, order: Any) -> None:
     with person(net, net.user) as me:
         with pytest.raises(ObjectNotFoundError, match=f"No {order.kind} found for id {NOBODY}"):
@@ -196,7 +200,10 @@ def test_a_dataset_without_its_key_is_not_offered_unless_told_so(net: Sandbox, s
 def test_a_request_that_would_fail_lists_everything_it_lacks(net: Sandbox, app: str) -> None:
     requester = net.client()
     order = requester.order.create(
-        "request", app=app, category=0, params={"iexec_result_encryption": True, "iexec_secrets": {"1": "key", "2": "pw"}}
+        "request",
+        app=app,
+        category=0,
+        params={"iexec_result_encryption": True, "iexec_secrets": {"1": "key", "2": "pw"}},
     )
     with person(net, requester) as me:
         with pytest.raises(ValidationError) as caught:
@@ -220,7 +227,9 @@ def test_the_question_before_a_signature_holds_price_address_restriction_and_cha
         assert not me.touched
 
 
-def test_the_question_about_a_request_holds_the_most_it_may_cost(net: Sandbox, app: str, dataset: str, pool: str) -> None:
+def test_the_question_about_a_request_holds_the_most_it_may_cost(
+    net: Sandbox, app: str, dataset: str, pool: str
+) -> None:
     requester = net.client(deposit="20 RLC")
     order = requester.order.create(
         "request", app=app, appmaxprice="1 RLC", dataset=dataset, datasetmaxprice="2 RLC", workerpool=pool,

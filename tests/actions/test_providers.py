@@ -28,7 +28,8 @@ def test_a_table_a_file_and_bytes_are_encrypted_and_open_with_their_key(seller: 
     table = pd.DataFrame({"a": [1, 2], "b": ["x", "ü"]})
     source = tmp_path / "prices.csv"
     source.write_bytes(b"hello")
-    for given, plain in ((table, "a,b\n1,x\n2,ü\n".encode()), (b"\x00\x01", b"\x00\x01"), (source, b"hello"), (b"", b"")):
+    as_csv = "a,b\n1,x\n2,ü\n".encode()
+    for given, plain in ((table, as_csv), (b"\x00\x01", b"\x00\x01"), (source, b"hello"), (b"", b"")):
         encrypted = seller.dataset.encrypt(given, target=tmp_path / f"{len(plain)}.enc")
         opened = tmp_path / "opened"
         decrypt_file(encrypted.path, opened, dataset_key(encrypted.key))
@@ -50,7 +51,9 @@ def test_encrypting_twice_gives_other_bytes_and_an_old_file_is_not_lost(seller: 
     assert seller.store.dataset_key(first.checksum) == first.key != second.key
 
 
-@pytest.mark.parametrize("source", ["/no/such/file", "", ".", 5, None, ["a"], {"a": 1}, 1.5, "~nobody_here/x", "a\x00b"])
+@pytest.mark.parametrize(
+    "source", ["/no/such/file", "", ".", 5, None, ["a"], {"a": 1}, 1.5, "~nobody_here/x", "a\x00b"]
+)
 def test_what_cannot_be_encrypted_is_named(net: Sandbox, source: Any) -> None:
     with person(net, net.user) as me:
         with pytest.raises(ValidationError) as caught:
@@ -78,7 +81,7 @@ def test_a_target_in_a_folder_that_does_not_exist_is_a_typed_error(seller: IExec
 def test_everything_that_can_be_deployed_is_shown_by_address_and_by_number(net: Sandbox) -> None:
     me = net.client()
     app = me.app.deploy(name="Ünïcode ☃", multiaddr="docker.io/a/b:1", checksum=CHECKSUM, mrenclave="")
-    dataset = me.dataset.deploy(name="", multiaddr="https://example.test/x", checksum=CHECKSUM)
+    me.dataset.deploy(name="", multiaddr="https://example.test/x", checksum=CHECKSUM)
     pool = me.workerpool.deploy(description="mine", owner=NOBODY)
     shown = me.app.show(app.address.lower())
     assert (shown.appName, shown.appMultiaddr, shown.appChecksum) == ("Ünïcode ☃", "docker.io/a/b:1", CHECKSUM)

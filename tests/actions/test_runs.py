@@ -1,15 +1,11 @@
-"""Running an app: the plan, the question, the handle, the result, and every way in which a run does not end well."""
+"""Running an app: the plan, the question, the handle, and what is refused before anything is signed."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import sys
-import time
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +13,6 @@ from stage import (
     NOBODY,
     RLC,
     NoSigner,
-    Person,
-    crash,
     deploy_app,
     deploy_dataset,
     in_threads,
@@ -28,44 +22,23 @@ from stage import (
     wallet,
 )
 
-from iexec_nb.actions import watch as watching
 from iexec_nb.client import IExec
 from iexec_nb.errors import (
     ConfigurationError,
-    DecryptionError,
     InsufficientFundsError,
     ObjectNotFoundError,
     OrderMismatchError,
     ResultNotFoundError,
-    SecretExistsError,
     TaskFailedError,
-    TaskNotCompletedError,
-    TaskTimeoutError,
     ValidationError,
 )
-from iexec_nb.protocol.types import Secret
 from iexec_nb.sandbox.network import Sandbox
 from iexec_nb.sandbox.treasury import new_key
 
 
 @pytest.fixture(scope="module")
-def seller(net: Sandbox) -> IExec:
-    return net.client(deposit="10 RLC")
-
-
-@pytest.fixture(scope="module")
-def app(net: Sandbox, seller: IExec) -> str:
-    return deploy_app(net, seller, price="0.1 RLC")
-
-
-@pytest.fixture(scope="module")
 def dataset(net: Sandbox, seller: IExec) -> str:
     return deploy_dataset(net, seller, b"day,price\n1,2.5\n2,3.5\n", price="0.5 RLC")
-
-
-@pytest.fixture
-def buyer(net: Sandbox) -> IExec:
-    return net.client(deposit="5 RLC")
 
 
 def copy_dataset() -> None:
@@ -75,12 +48,6 @@ def copy_dataset() -> None:
         target.write(file.read())
     with open(os.path.join(out, "computed.json"), "w") as file:
         json.dump({"deterministic-output-path": "/iexec_out/copy.csv"}, file)
-
-
-def slow() -> None:
-    time.sleep(float(sys.argv[1]))
-    with open(os.path.join(os.environ["IEXEC_OUT"], "computed.json"), "w") as file:
-        json.dump({"deterministic-output-path": "/iexec_out/computed.json"}, file)
 
 
 # What works.
@@ -151,7 +118,7 @@ def test_an_order_that_is_consumed_on_the_chain_but_still_listed_is_passed_over(
 ) -> None:
     app = deploy_app(net, seller, price=50)
     publish(seller, "app", app=app, appprice=1, volume=1)
-    stale = [row for row in net.user.market.orders("app", app=app)]
+    stale = list(net.user.market.orders("app", app=app))
     buyer.app.run(app, category=0).wait()
     with person(net, buyer, confirm=False) as me:
         import httpx
@@ -444,248 +411,6 @@ def test_an_app_with_a_measurement_of_a_retired_enclave_is_refused(net: Sandbox,
         buyer.app.run(app, category=0)
 
 
-# What fails after the money was locked.
-
-
-def test_an_app_that_crashes_is_an_error_with_its_output_and_exit_code(net: Sandbox, seller: IExec, buyer: IExec) -> None:
-    app = deploy_app(net, seller, crash, price="0.2 RLC")
-    run = buyer.app.run(app, args="42", category=0)
-    with pytest.raises(TaskFailedError) as caught:
-        run.wait()
-    error = caught.value
-    assert error.exit_code == 7
-    assert "started with ['42']" in error.stdout
-    assert "the sensor is on fire" in error.stderr
-    for words in (run.taskids[0], "the sensor is on fire", "7"):
-        assert words in str(error)
-    assert run.dealid in str(error.hint)
-    with pytest.raises(TaskFailedError):
-        run.result()
-    with pytest.raises(TaskFailedError):
-        buyer.task.show(run.taskids[0], watch=True)
-    with pytest.raises(TaskNotCompletedError):
-        buyer.result.fetch(run.taskids[0])
-    assert buyer.account.show().locked == RLC // 5
-
-
-def test_an_app_that_raises_shows_its_own_traceback(net: Sandbox, seller: IExec, buyer: IExec) -> None:
-    def bad() -> None:
-        raise RuntimeError("column 'price' is missing")
-
-    run = buyer.app.run(deploy_app(net, seller, bad, price=0), category=0)
-    with pytest.raises(TaskFailedError, match="column 'price' is missing") as caught:
-        run.result()
-    assert "RuntimeError" in caught.value.stderr
-
-
-def test_an_app_without_computed_json_and_one_without_an_image_say_so(
-    net: Sandbox, seller: IExec, buyer: IExec
-) -> None:
-    def lazy() -> None:
-        print("done")
-
-    with pytest.raises(TaskFailedError, match=r"computed\.json"):
-        buyer.app.run(deploy_app(net, seller, lazy, price=0), category=0).wait()
-    nowhere = seller.app.deploy(name="nowhere", multiaddr="docker.io/no/such:1").address
-    publish(seller, "app", app=nowhere)
-    with pytest.raises(TaskFailedError, match="APP_IMAGE_DOWNLOAD_FAILED"):
-        buyer.app.run(nowhere, category=0).wait()
-
-
-def test_a_stranger_sees_that_a_run_failed_but_not_its_output(net: Sandbox, seller: IExec, buyer: IExec) -> None:
-    run = buyer.app.run(deploy_app(net, seller, crash, price=0), category=0)
-    with pytest.raises(TaskFailedError) as caught:
-        net.user.deal.attach(run.dealid).wait()
-    assert (caught.value.stdout, caught.value.stderr, caught.value.exit_code) == ("", "", 7)
-
-
-def test_waiting_gives_up_after_its_own_limit_and_the_task_goes_on(net: Sandbox, seller: IExec, buyer: IExec) -> None:
-    run = buyer.app.run(deploy_app(net, seller, slow, price=0), args="1.5", category=0)
-    with pytest.raises(TaskTimeoutError, match=r"not finished after 0\.2 s; the task goes on") as caught:
-        run.wait(timeout_s=0.2)
-    assert run.dealid in str(caught.value.hint)
-    assert set(run.tasks()["statusName"]) <= {"ACTIVE", "UNSET"}
-    for wrong in ("soon", -1, True, float("nan")):
-        with pytest.raises(ValidationError, match="timeout_s"):
-            run.wait(timeout_s=wrong)  # type: ignore[arg-type]
-    assert run.wait().tasks()["statusName"].tolist() == ["COMPLETED"]
-
-
-def test_ctrl_c_while_waiting_keeps_the_paid_task_and_says_how_to_go_on(
-    net: Sandbox, seller: IExec, buyer: IExec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = buyer.app.run(deploy_app(net, seller, slow, price=0), args="0.5", category=0)
-
-    def interrupted(seconds: float) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(watching.time, "sleep", interrupted)
-        with pytest.raises(KeyboardInterrupt) as caught:
-            run.wait()
-    [note] = caught.value.__notes__
-    assert run.dealid in note
-    assert "the paid task goes on" in note
-    expression = note.partition("To wait again: ")[2]
-    assert eval(expression, {"iexec": buyer}).tasks()["statusName"].tolist() == ["COMPLETED"]
-
-
-def test_ctrl_c_while_a_transaction_is_confirmed_names_the_transaction(
-    net: Sandbox, app: str, buyer: IExec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with person(net, buyer, confirm=False) as me:
-
-        def stop(methods: list[str], response: Any) -> Any:
-            if "eth_sendRawTransaction" in methods:
-                raise KeyboardInterrupt
-            return response
-
-        me.node.after = stop
-        with pytest.raises(KeyboardInterrupt) as caught:
-            me.client.app.run(app, category=0)
-        assert "0x" in caught.value.__notes__[0]
-        assert me.node.sent == 1
-
-
-# Keys and results.
-
-
-@pytest.fixture(scope="module")
-def encrypted_run(net: Sandbox, app: str) -> Iterator[tuple[IExec, Any]]:
-    buyer = net.client(deposit="5 RLC")
-    buyer.result.generate_encryption_keypair()
-    buyer.result.push_encryption_key()
-    yield buyer, buyer.app.run(app, args="mine", category=0, encrypt_result=True).wait()
-
-
-def test_without_the_key_it_is_said_whose_key_is_needed(
-    net: Sandbox, encrypted_run: tuple[IExec, Any], tmp_path: Path
-) -> None:
-    buyer, run = encrypted_run
-    with person(net, net.user, store=tmp_path) as other:
-        with pytest.raises(DecryptionError) as caught:
-            other.client.result.fetch(run.taskids[0])
-        assert wallet(buyer) in str(caught.value)
-        assert caught.value.hint
-        key = buyer.store.result_key(wallet(buyer))
-        assert other.client.result.fetch(run.taskids[0], key=key)["out.txt"].text() == "mine"
-
-
-def test_a_wrong_key_is_told_and_whose_it_would_have_to_be(
-    net: Sandbox, encrypted_run: tuple[IExec, Any], tmp_path: Path
-) -> None:
-    buyer, run = encrypted_run
-    from iexec_nb.protocol.result_encryption import generate_result_keypair
-
-    other = generate_result_keypair(bits=2048).private_pem
-    for key in (other, Secret("not a key"), Secret(b"\x00\xff"), Secret("")):
-        with pytest.raises(DecryptionError if key is other else (DecryptionError, ValidationError)) as caught:
-            buyer.result.fetch(run.taskids[0], key=key)
-        assert wallet(buyer) in str(caught.value)
-
-
-def test_a_result_on_disk_is_decrypted_and_damage_is_told(
-    net: Sandbox, encrypted_run: tuple[IExec, Any], tmp_path: Path
-) -> None:
-    buyer, run = encrypted_run
-    task = buyer.task.show(run.taskids[0])
-    content = buyer.ipfs.get(task.results.location, max_bytes=10**7)
-    path = tmp_path / "result.zip"
-    path.write_bytes(content)
-    assert buyer.result.decrypt(path)["out.txt"].text() == "mine"
-    key_file = buyer.store.result_key_file(wallet(buyer))
-    assert net.user.result.decrypt(path, key_file=key_file)["out.txt"].text() == "mine"
-    with pytest.raises(DecryptionError, match=wallet(net.user)):
-        net.user.result.decrypt(path)
-    with pytest.raises(DecryptionError, match=wallet(buyer)):
-        net.user.result.decrypt(path, beneficiary=wallet(buyer))
-    for wrong in (content[:-200], content[:100], b"", b"PK", os.urandom(500)):
-        path.write_bytes(wrong)
-        with pytest.raises((DecryptionError, ValidationError)):
-            buyer.result.decrypt(path)
-    with pytest.raises(ValidationError, match="not a file"):
-        buyer.result.decrypt(tmp_path / "no.zip")
-    for wrong_file in (tmp_path / "no key", tmp_path):
-        path.write_bytes(content)
-        with pytest.raises((ValidationError, DecryptionError)):
-            buyer.result.decrypt(path, key_file=wrong_file)
-
-
-def test_a_second_key_pair_does_not_replace_the_first_unasked(encrypted_run: tuple[IExec, Any]) -> None:
-    buyer, _ = encrypted_run
-    before = buyer.store.result_key(wallet(buyer))
-    with pytest.raises(SecretExistsError, match="key pair") as caught:
-        buyer.result.generate_encryption_keypair()
-    assert "force=True" in str(caught.value.hint)
-    assert buyer.store.result_key(wallet(buyer)) == before
-    with pytest.raises(SecretExistsError):
-        buyer.result.push_encryption_key()
-    assert buyer.result.push_encryption_key(force_update=True).isUpdated
-
-
-@pytest.mark.parametrize("pem", ["", "no pem", "-----BEGIN PUBLIC KEY-----\nxx\n-----END PUBLIC KEY-----", 5])
-def test_a_public_key_that_is_none_is_not_pushed(net: Sandbox, pem: Any) -> None:
-    with person(net, net.client()) as me:
-        with pytest.raises(ValidationError):
-            me.client.result.push_encryption_key(pem)
-        assert not me.web.requests
-
-
-def test_no_key_pair_made_here_is_said(net: Sandbox) -> None:
-    with pytest.raises(ValidationError, match="no key pair was made here") as caught:
-        net.client().result.push_encryption_key()
-    assert "generate_encryption_keypair" in str(caught.value.hint)
-
-
-@pytest.mark.parametrize("verb", ["deal.show", "deal.claim", "deal.attach", "task.show", "task.claim", "result.fetch"])
-@pytest.mark.parametrize("id_", ["0x12", "", 5, None, b"\x01", "0x" + "g" * 64])
-def test_a_malformed_id_is_refused_before_any_request(net: Sandbox, verb: str, id_: Any) -> None:
-    noun, _, name = verb.partition(".")
-    with person(net, net.user) as me:
-        with pytest.raises(ValidationError, match="bytes32"):
-            getattr(getattr(me.client, noun), name)(id_)
-        assert not me.node.methods
-
-
-@pytest.mark.parametrize("verb", ["deal.show", "deal.claim", "deal.attach", "task.show", "task.claim", "result.fetch"])
-def test_an_unknown_id_is_not_found(net: Sandbox, verb: str) -> None:
-    noun, _, name = verb.partition(".")
-    with person(net, net.user) as me:
-        with pytest.raises(ObjectNotFoundError, match=f"No {'deal' if noun == 'deal' else 'task'} found"):
-            getattr(getattr(me.client, noun), name)("0x" + "7" * 64)
-        assert not me.touched
-
-
-def test_a_result_has_no_other_files_than_it_has(encrypted_run: tuple[IExec, Any], tmp_path: Path) -> None:
-    _, run = encrypted_run
-    result = run.result()
-    with pytest.raises(ResultNotFoundError, match=r"out\.tx") as caught:
-        result["out.tx"]
-    assert "out.txt" in str(caught.value.hint)
-    with pytest.raises(ResultNotFoundError, match="0 candidates for a table"):
-        result.table()
-    with pytest.raises(ValidationError):
-        result["out.txt"].json()
-    with pytest.raises(ValidationError):
-        result["out.txt"].image()
-    with pytest.raises(ValidationError):
-        result["out.txt"].table()
-    saved = result.save(tmp_path / "results")
-    assert sorted(path.name for path in saved) == ["computed.json", "out.txt"]
-
-
-def test_a_beneficiary_other_than_the_payer_gets_the_key_asked(net: Sandbox, app: str, buyer: IExec) -> None:
-    friend = net.client()
-    with pytest.raises(ValidationError, match="Beneficiary"):
-        buyer.app.run(app, category=0, encrypt_result=True, beneficiary=wallet(friend))
-    friend.result.generate_encryption_keypair()
-    friend.result.push_encryption_key()
-    run = buyer.app.run(app, args="gift", category=0, encrypt_result=True, beneficiary=wallet(friend)).wait()
-    assert friend.deal.attach(run.dealid).result()["out.txt"].text() == "gift"
-    with pytest.raises(DecryptionError, match=wallet(friend)):
-        run.result()
-
-
 def test_the_chain_may_change_between_plan_and_execution_and_nothing_is_sent(
     net: Sandbox, seller: IExec, buyer: IExec
 ) -> None:
@@ -710,9 +435,3 @@ def test_nothing_warns_on_the_straight_way(app: str, buyer: IExec) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         buyer.app.run(app, category=0, watch=True).result()
-
-
-def test_a_person_is_one_of_the_stage(net: Sandbox) -> None:
-    with person(net) as me:
-        assert isinstance(me, Person)
-        assert not me.touched

@@ -35,7 +35,13 @@ PASSWORD = "canary-password-f00d"
 
 def forms(raw: bytes) -> set[str]:
     """Return the spellings in which bytes could leak, in pieces long enough to matter."""
-    text = {raw.hex(), raw.hex().upper(), base64.b64encode(raw).decode(), repr(raw)[2:-1], str(int.from_bytes(raw, "big"))}
+    text = {
+        raw.hex(),
+        raw.hex().upper(),
+        base64.b64encode(raw).decode(),
+        repr(raw)[2:-1],
+        str(int.from_bytes(raw, "big")),
+    }
     return {one[4:44] for one in text}
 
 
@@ -236,7 +242,9 @@ def test_a_confirmation_text_shows_no_key(net: Sandbox, canaries: set[str], tmp_
             assert canary not in "\n".join(me.asked)
 
 
-def test_the_environment_of_an_app_holds_nothing_of_ours(net: Sandbox, me: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_of_an_app_holds_nothing_of_ours(
+    net: Sandbox, me: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CANARY_OF_THE_NOTEBOOK", "do not tell")
 
     def tell() -> None:

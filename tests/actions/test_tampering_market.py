@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from stage import NOBODY, RLC, Four, Person, deploy_app, deploy_dataset, json_answer, person, wallet
+from stage import NOBODY, RLC, Four, Person, deploy_app, deploy_dataset, json_answer, person, publish, wallet
 
 from iexec_nb.client import IExec
 from iexec_nb.errors import (
@@ -116,7 +116,7 @@ def test_a_tampered_order_is_dropped_from_the_book_with_a_warning_that_names_it(
 ) -> None:
     DOMAIN[:] = [net.user.chain.domain]
     buyer.web.change = lying("app", LIES[name])
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="was dropped") as caught:
         book = buyer.client.orderbook.app(app)
     assert len(book) == 0
     [warning] = caught
@@ -151,24 +151,24 @@ def test_a_tampered_order_is_not_shown_by_its_hash(net: Sandbox, app: str, buyer
 
 def test_the_honest_orders_beside_a_tampered_one_stay(net: Sandbox, seller: IExec, buyer: Person) -> None:
     app = deploy_app(net, seller, price="0.3 RLC")
-    f_hashes = [seller.order.publish(seller.order.sign(seller.order.create("app", app=app, appprice=p))) for p in (9, 8)]
+    hashes = [publish(seller, "app", app=app, appprice=price) for price in (9, 8)]
 
     def lie(order: dict[str, Any]) -> None:
-        if order["orderHash"] == f_hashes[1]:
+        if order["orderHash"] == hashes[1]:
             order["order"]["appprice"] = "1"
 
     buyer.web.change = lying("app", lie)
-    with pytest.warns(UserWarning, match=f_hashes[1]):
+    with pytest.warns(UserWarning, match=hashes[1]):
         book = buyer.client.orderbook.app(app)
     assert set(book["appprice"]) == {9, 300_000_000}
-    with pytest.warns(UserWarning, match=f_hashes[1]):
+    with pytest.warns(UserWarning, match=hashes[1]):
         plan = buyer.client.app.plan(app, category=0)
     assert plan.cost.app == 9
 
 
 def test_an_order_for_something_else_than_was_asked_for_is_dropped(net: Sandbox, seller: IExec, app: str) -> None:
     other = deploy_app(net, seller, price=1)
-    [genuine] = [row for row in net.user.market.orders("app", app=other)]
+    [genuine] = net.user.market.orders("app", app=other)
 
     def answer(request: httpx.Request, response: httpx.Response) -> httpx.Response:
         if request.url.path == "/apporders":
@@ -230,7 +230,7 @@ def test_a_tampered_request_order_is_dropped(net: Sandbox, seller: IExec, app: s
 
 def test_a_hostile_name_in_a_warning_is_one_short_printable_line(net: Sandbox, app: str, buyer: Person) -> None:
     buyer.web.change = lying("app", set_in("orderHash", "\x1b[31m\n" + "A" * 5000))
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="was dropped") as caught:
         buyer.client.orderbook.app(app)
     text = str(caught[0].message)
     assert "\x1b" not in text
@@ -275,7 +275,8 @@ def test_a_presigned_order_is_in_the_book_and_is_matched(net: Sandbox) -> None:
     """The owner registers the order on the chain instead of signing it; its signature in the book is anything."""
     f = Four(net)
     unsigned = replace(f.apporder, volume=4).signed("0x" + "5a" * 32, "0x")
-    presign = abi.Function("manageAppOrder(((address,uint256,uint256,bytes32,address,address,address,bytes32,bytes),uint8,bytes))", "()")
+    order_type = "(address,uint256,uint256,bytes32,address,address,address,bytes32,bytes)"
+    presign = abi.Function(f"manageAppOrder(({order_type},uint8,bytes))", "()")
     chain = f.seller.chain
     assert f.seller.signer is not None
     chain.send(f.seller.signer, chain.hub_address, presign.encode((unsigned.to_abi(), 0, b"")))

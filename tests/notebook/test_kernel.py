@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import re
 import signal
-import sqlite3
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from kernels import Kernel, shown
 
-from iexec_nb import IExec, PrivateKeySigner, Sandbox, Secret
+from iexec_nb import Sandbox
 
-KEY = "7a" * 31 + "5c"
-DATASET_KEY = "bWFnaWMgY2FuYXJ5IG9mIHRoaXJ0eS10d28gYnl0ZXM="
+HOSTILE = "<img src=x onerror=alert(1)>\u202etxt"
 PREPARE = """
 %load_ext iexec_nb
 from iexec_nb import Sandbox
@@ -30,54 +26,38 @@ from iexec_nb import Sandbox
 net = Sandbox().start()
 
 
-def quick():
-    import json, os
+def quick(words):
+    import json, os, time
 
+    time.sleep(float(words[0]) if words else 0)
     out = os.environ["IEXEC_OUT"]
     open(out + "/a.txt", "w").write("done")
     json.dump({"deterministic-output-path": "/iexec_out/a.txt"}, open(out + "/computed.json", "w"))
 
 
-me = net.client(deposit="1 RLC").activate()
-net.image("docker.io/test/quick:1", quick)
+def broken():
+    import time
+
+    print("reading")
+    time.sleep(0.3)
+    raise RuntimeError("the <b>sensor</b> is on fire")
+
+
+me = net.client(rlc="1 RLC", deposit="1 RLC").activate()
+for run in (quick, broken):
+    net.image(f"docker.io/test/{run.__name__}:1", run)
 app = me.app.deploy(name="quick", multiaddr="docker.io/test/quick:1").address
+bad = me.app.deploy(name="broken", multiaddr="docker.io/test/broken:1").address
+lazy = net.workerpool("lazy", price=0, idle=True)
+
+# A run shows its progress after 2 s; the tests do not wait for so long.
+from iexec_nb.notebook import progress
+progress.DELAY_S = 0.05
 """
-
-
-class Kernel:
-    """A kernel to which cells are given one by one."""
-
-    def __init__(self) -> None:
-        metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-        self.notebook = nbformat.v4.new_notebook(metadata=metadata)
-        self.client = NotebookClient(self.notebook, kernel_name="python3", timeout=120)
-
-    def __enter__(self) -> Kernel:
-        self._context = self.client.setup_kernel()
-        self._context.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._context.__exit__(*error)
-
-    def run(self, source: str) -> list[nbformat.NotebookNode]:
-        """Run a cell and return its outputs; an error of the cell is raised."""
-        cell = nbformat.v4.new_code_cell(source)
-        self.notebook.cells.append(cell)
-        self.client.execute_cell(cell, len(self.notebook.cells) - 1)
-        outputs: list[nbformat.NotebookNode] = cell.outputs
-        return outputs
-
-    def fail(self, source: str) -> str:
-        """Run a cell that must fail and return what the reader sees."""
-        with pytest.raises(CellExecutionError):
-            self.run(source)
-        error = next(output for output in self.notebook.cells[-1].outputs if output.output_type == "error")
-        return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
-
-
-def shown(outputs: list[nbformat.NotebookNode]) -> str:
-    return "".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs)
+INTERRUPT = """
+import os, signal, threading
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -124,19 +104,64 @@ def test_an_error_is_a_few_lines_and_no_frames(kernel: Kernel):
     assert "Cell In" not in text
 
 
-def test_a_long_wait_has_one_output_and_an_interrupt_says_how_to_wait_again(kernel: Kernel):
-    kernel.run("lazy = net.workerpool('lazy', price=0, idle=True)\nrun = %iexec app run $app --workerpool $lazy")
-    kernel.run("import threading, os, signal\nthreading.Timer(4, lambda: os.kill(os.getpid(), signal.SIGINT)).start()")
-    text = kernel.fail("run.wait()")
-    assert "KeyboardInterrupt" in text
+def test_a_run_has_one_output_that_ends_static(kernel: Kernel):
+    kernel.run("run = %iexec app run $app --category 0 --args=0.3")
+    kernel.run("run.wait()")
+    [panel] = kernel.displayed()
+    assert panel.data["text/plain"].startswith("Run: ✔ completed, 1 of 1 completed (elapsed ")
+    assert "○" not in panel.data["text/html"]
+    assert "aria-live" not in panel.data["text/html"]
+    assert kernel.notebook.metadata.get("widgets") is None
+    kernel.run("_ = await run")
+    assert len(kernel.displayed()) <= 1
+
+
+def test_a_failed_run_says_so_in_its_output_and_with_the_last_words_of_the_app(kernel: Kernel):
+    text = kernel.fail("%iexec app run $bad --watch")
+    [panel] = kernel.displayed()
+    assert panel.data["text/plain"].startswith("Run: ✖ failed, 0 of 1 completed (elapsed ")
+    assert "TaskFailedError: the app failed: RuntimeError: the <b>sensor</b> is on fire" in text
+    assert "reading" in text
+    assert "Cell In" not in text
+
+
+def test_waiting_with_a_limit_ends_and_leaves_how_to_go_on(kernel: Kernel):
+    kernel.run("run = %iexec app run $app --workerpool $lazy")
+    text = kernel.fail("run.wait(timeout_s=0.3)")
+    [panel] = kernel.displayed()
+    assert "■ stopped watching" in panel.data["text/plain"]
+    assert "iexec.deal.attach('0x" in panel.data["text/plain"]
+    assert "TaskTimeoutError: not finished after 0.3 s; the task goes on" in text
+
+
+@pytest.mark.parametrize("wait", ["run.wait()", "await run", "_ = %iexec app run $app --workerpool $lazy --watch"])
+def test_an_interrupt_ends_the_waiting_and_says_how_to_wait_again(kernel: Kernel, wait: str):
+    kernel.run("run = %iexec app run $app --workerpool $lazy")
+    text = kernel.fail(INTERRUPT + wait)
+    assert "KeyboardInterrupt" in text or "CancelledError" in text
     assert "The waiting stopped, the paid task goes on" in text
     again = re.search(r"iexec\.deal\.attach\('(0x[0-9a-f]{64})'\)", text)
     assert again is not None
-    cell = kernel.notebook.cells[-1]
-    displays = [output for output in cell.outputs if output.output_type == "display_data"]
-    assert len(displays) == 1
-    assert "stopped watching" in displays[0].data["text/plain"]
+    _wait_for_the_view(kernel)
+    [panel] = kernel.displayed()
+    assert "■ stopped watching" in panel.data["text/plain"]
+    assert again[0] in panel.data["text/plain"]
     assert shown(kernel.run(f"print(me.deal.attach('{again[1]}').tasks().statusName[0])")) == "UNSET\n"
+
+
+def _wait_for_the_view(kernel: Kernel) -> None:
+    """Wait until no thread watches: after an interrupted `await` it stops at its next look at the chain."""
+    cell = kernel.notebook.cells[-1]
+    kernel.run("""
+import threading, time
+for _ in range(200):
+    if not [one for one in threading.enumerate() if one.name == "iexec-progress"]:
+        break
+    time.sleep(0.05)
+else:
+    raise AssertionError("somebody still watches")
+""")
+    kernel.notebook.cells[-1] = cell
 
 
 def test_a_kernel_that_cannot_be_asked_refuses_to_sign(kernel: Kernel):
@@ -144,6 +169,63 @@ def test_a_kernel_that_cannot_be_asked_refuses_to_sign(kernel: Kernel):
     kernel.run("me._confirm = False")
     assert "there is nobody to ask" in text
     assert "confirm=False" in text
+
+
+@pytest.mark.parametrize(("answer", "status"), [("y", "ok"), ("n", "error"), ("", "error")])
+def test_a_front_end_that_can_be_asked_is_asked_before_anything_is_signed(kernel: Kernel, answer: str, status: str):
+    count = "print(me.chain.block_number())"
+    kernel.run("me._confirm = None")
+    before = int(shown(kernel.run(count)))
+    ended, error, questions = kernel.answer("me.account.deposit(1)", answer)
+    spent = int(shown(kernel.run(count))) - before
+    kernel.run("me._confirm = False")
+    [question] = questions
+    assert "deposit 0.000000001 RLC" in question
+    assert "chain: sandbox (134134)" in question
+    assert ended == status
+    assert spent == (status == "ok")
+    assert ("aborted" in error) == (status == "error")
+
+
+def test_a_function_that_answers_is_shown_the_same_text(kernel: Kernel):
+    kernel.run("asked = []\nme._confirm = lambda text: asked.append(text) or False")
+    text = kernel.fail("%iexec account deposit 1")
+    outputs = kernel.run("me._confirm = False\nprint(asked)")
+    assert "Operation aborted by user" in text
+    assert "deposit 0.000000001 RLC" in shown(outputs)
+
+
+def test_names_from_the_chain_are_escaped_in_the_notebook(kernel: Kernel):
+    outputs = kernel.run(f"me.app.show(me.app.deploy(name={HOSTILE!r}, multiaddr='docker.io/x/y:1').address)")
+    [output] = outputs
+    assert "&lt;img src=x onerror=alert(1)&gt;\\u202etxt" in output.data["text/html"]
+    assert "<img" not in output.data["text/html"]
+    assert HOSTILE not in output.data["text/plain"]
+
+
+def test_a_help_page_is_one_piece_of_text(kernel: Kernel):
+    for line in ("", "app --help", "app run --help"):
+        [page] = kernel.run(f"%iexec {line}")
+        assert page.output_type == "stream"
+        assert "\x1b" not in page.text
+        assert max(map(len, page.text.splitlines())) <= 100
+
+
+def test_a_plot_is_one_picture(kernel: Kernel):
+    outputs = kernel.run("book = %iexec orderbook workerpool\nbook[book.category == 0].iexec.plot_depth();")
+    [picture] = outputs
+    assert picture.output_type == "display_data"
+    assert "image/png" in picture.data
+    outputs = kernel.run("book.iexec.plot_prices()")
+    assert [set(output.data) & {"image/png"} for output in outputs] == [set(), {"image/png"}]
+
+
+def test_a_table_knows_where_it_is_from(kernel: Kernel):
+    [output] = kernel.run("print(sorted(book.attrs), book.attrs['chain'], book[book.trust >= 0].attrs == book.attrs)")
+    assert {"'block'", "'chain_id'", "'fetched_at'", "'hub_address'", "'source'"} <= set(
+        re.findall(r"'\w+'", output.text)
+    )
+    assert output.text.endswith(" sandbox True\n")
 
 
 def test_another_kernel_attaches_to_a_run_by_its_deal_id():
@@ -176,7 +258,7 @@ run = me.app.run(me.app.deploy(name="s", multiaddr="docker.io/test/sleep:1").add
 for update in run.watch():
     if update.phase == "running":
         break
-print(os.getpid(), net._parts.node.url, flush=True)
+print(os.getpid(), net._parts.node.port, flush=True)
 import time
 time.sleep(600)
 """
@@ -204,73 +286,15 @@ def _children(pid: int) -> list[int]:
 def test_a_killed_kernel_leaves_no_process_behind():
     with subprocess.Popen([sys.executable, "-c", _DIES], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        pid = int(process.stdout.readline().split()[0])
+        pid, port = map(int, process.stdout.readline().split())
         children = _children(pid)
         assert len(children) >= 2  # the chain, and the app that sleeps
         os.kill(pid, signal.SIGKILL)
     assert _gone(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
+    assert not _listens(port)
 
 
-def test_keys_appear_nowhere_but_in_files_of_mode_600(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("CANARY", KEY)
-    monkeypatch.setenv("CANARY_DATASET", DATASET_KEY)
-    monkeypatch.setenv("STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    with Kernel() as kernel:
-        kernel.run("""
-%load_ext iexec_nb
-%xmode Verbose
-import os
-import logging
-from pathlib import Path
-logging.basicConfig(level=logging.DEBUG)
-from iexec_nb import IExec, PrivateKeySigner, Sandbox, Secret
-from iexec_nb.actions.store import Store
-net = Sandbox().start()
-me = net.client(rlc="5 RLC", signer=PrivateKeySigner(Secret(os.environ["CANARY"])))
-me.store = Store(Path(os.environ["STORE"]))
-""")
-        kernel.run("encrypted = me.dataset.encrypt(b'x' * 100, key=Secret(os.environ['CANARY_DATASET']))\nencrypted")
-        kernel.run("""
-d = me.dataset.deploy(name="d", multiaddr=me.storage.add(encrypted), checksum=encrypted.checksum).address
-me.dataset.push_secret(d)
-me, me.signer, encrypted.key, vars(encrypted) if hasattr(encrypted, "__dict__") else encrypted
-""")
-        kernel.fail("me.dataset.push_secret(d)")
-        kernel.fail("me.account.deposit('100 RLC')")
-        kernel.fail("me.account.deposit(1.5)")
-        kernel.fail("PrivateKeySigner(Secret(os.environ['CANARY'] + 'ff'))")
-        kernel.fail("me.signer.sign_transaction({'chainId': 1})")
-        kernel.fail("me.dataset.encrypt(b'x', key=Secret(os.environ['CANARY_DATASET'] + 'AAAA'))")
-        kernel.run("keys = me.result.generate_encryption_keypair()\nme.result.push_encryption_key()\nkeys")
-        private = Path(kernel.run("print(keys.private_key_file)")[0].text.strip()).read_text()
-        kernel.run("net.stop()")
-    pem_body = private.splitlines()[5]
-    canaries = [KEY, DATASET_KEY, pem_body]
-    saved = json.dumps(kernel.notebook)
-    assert not [canary for canary in canaries if canary in saved]
-    assert not _in_history(tmp_path / "ipython", canaries)
-    holders = [path for path in tmp_path.rglob("*") if path.is_file() and _holds(path, canaries)]
-    assert {path.parent.name for path in holders} == {"datasets", "beneficiary"}
-    assert {oct(path.stat().st_mode & 0o777) for path in holders} == {"0o600"}
-
-
-def _holds(path: Path, canaries: list[str]) -> bool:
-    content = path.read_bytes()
-    return any(canary.encode() in content for canary in canaries)
-
-
-def _in_history(folder: Path, canaries: list[str]) -> list[Any]:
-    found = []
-    for path in folder.rglob("history.sqlite"):
-        with sqlite3.connect(path) as history:
-            for table in ("history", "output_history"):
-                rows = history.execute(f"select * from {table}").fetchall()
-                found += [row for row in rows if any(canary in str(row) for canary in canaries)]
-        history.close()
-    return found
-
-
-def test_the_canaries_of_this_file_are_keys():
-    assert PrivateKeySigner(Secret(KEY)).address.startswith("0x")
-    assert IExec("arbitrum-mainnet", signer=Secret(KEY)).signer is not None
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+    return False
