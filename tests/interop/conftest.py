@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from people import World
@@ -13,7 +14,7 @@ from iexec_nb import Sandbox
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "interop" in item.path.parts:
+        if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.interop)
 
 

@@ -36,6 +36,12 @@ const zipped = (files) => {
   return zip.generateAsync({ type: 'nodebuffer', compression: 'DEFLATE' });
 };
 
+const updates = (observable) =>
+  new Promise((resolve, reject) => {
+    const seen = [];
+    observable.subscribe({ next: (update) => seen.push(update), error: reject, complete: () => resolve(seen) });
+  });
+
 const operations = {
   client({ name, rpc, key, options }) {
     // Equal answers within 250 ms are cached by default, which a chain that mines at once outruns.
@@ -51,21 +57,14 @@ const operations = {
 
   util: ({ method, args }) => utils[method](...args),
 
-  async followDeal({ client, dealid }) {
-    const observable = await clients.get(client).deal.obsDeal(dealid);
-    const messages = [];
-    const last = await new Promise((next, fail) => {
-      let update;
-      observable.subscribe({
-        next: (value) => {
-          messages.push(value.message);
-          update = value;
-        },
-        error: fail,
-        complete: () => next(update),
-      });
-    });
-    return { messages, completedTasksCount: last.completedTasksCount };
+  // A deal and one of its tasks, each until the SDK says that it has ended: every update of both.
+  async follow({ client, dealid, taskid }) {
+    const { deal, task } = clients.get(client);
+    const [deals, tasks] = await Promise.all([
+      updates(await deal.obsDeal(dealid)),
+      updates(await task.obsTask(taskid, { dealid })),
+    ]);
+    return { deal: deals, task: tasks };
   },
 
   async fetchResults({ client, taskid }) {

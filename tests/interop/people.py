@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sdk import Sdk, SdkClient
@@ -16,7 +16,7 @@ from iexec_nb.sandbox import Endpoints
 class Person:
     """One wallet, seen from both sides."""
 
-    key: bytes
+    key: bytes = field(repr=False)
     python: IExec
     js: SdkClient
 

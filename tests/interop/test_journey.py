@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from people import Person, World
 from sdk import node
 
+from iexec_nb.errors import MarketCallError
 from iexec_nb.protocol.result_encryption import decrypt_result
 from iexec_nb.protocol.types import NULL_ADDRESS
 
@@ -32,7 +34,7 @@ def count_rows() -> None:
 
 @pytest.fixture(scope="module")
 def seller(world: World) -> Person:
-    return world.person()
+    return world.person(deposit="1 RLC")
 
 
 @pytest.fixture(scope="module")
@@ -122,15 +124,27 @@ def test_the_sdk_reads_the_same_four_orderbooks(
         assert {key: str(value) for key, value in theirs["orders"][0]["order"].items()} == first
 
 
-def test_an_order_that_the_sdk_published_is_read_and_verified_by_python(seller: Person, app: str) -> None:
-    draft = seller.js("order", "createApporder", {"app": app, "appprice": "0.5 RLC", "volume": 3})
-    signed = seller.js("order", "signApporder", draft)
-    name = seller.js("order", "publishApporder", signed)
-    published = seller.python.order.show("app", name)
+@pytest.mark.parametrize("kind", ["app", "dataset", "workerpool", "request"])
+def test_an_order_that_the_sdk_published_is_read_and_verified_by_python(
+    seller: Person, app: str, dataset: str, kind: str
+) -> None:
+    python, js = seller.python, seller.js
+    fields: dict[str, Any] = {
+        "app": {"app": app, "appprice": "0.5 RLC"},
+        "dataset": {"dataset": dataset, "datasetprice": "0.25 RLC"},
+        "workerpool": {"workerpool": python.workerpool.deploy(description=f"offers {kind}").address, "category": 1},
+        "request": {"app": app, "appmaxprice": "0.01 RLC", "category": 3, "params": {"iexec_args": "hé 🚀"}},
+    }[kind]
+    draft = js("order", f"create{kind.capitalize()}order", {**fields, "volume": 3})
+    signed = js("order", f"sign{kind.capitalize()}order", draft)
+    name = js("order", f"publish{kind.capitalize()}order", signed)
+    published = python.order.show(kind, name)
     assert published.order.to_json() == signed
     assert published.remaining == 3
     assert published.signer == seller.address
-    assert seller.js("order", "unpublishApporder", name) == name
+    assert js("order", f"unpublish{kind.capitalize()}order", name) == name
+    with pytest.raises(MarketCallError, match="not found"):
+        python.order.show(kind, name)
 
 
 def test_secrets_pushed_by_one_side_are_seen_by_the_other(buyer: Person, seller: Person, dataset: str) -> None:
@@ -147,6 +161,28 @@ def test_secrets_pushed_by_one_side_are_seen_by_the_other(buyer: Person, seller:
     key = seller.js("dataset", "generateEncryptionKey")
     assert seller.js("dataset", "pushDatasetSecret", other, key) is True
     assert seller.python.dataset.check_secret(other) is True
+    assert seller.js("result", "checkResultEncryptionKeyExists", seller.address) is False
+    assert seller.python.result.push_encryption_key(pem).isPushed
+    assert seller.js("result", "checkResultEncryptionKeyExists", seller.address) is True
+
+
+def test_requester_and_app_secrets_pushed_by_one_side_are_seen_by_the_other(seller: Person) -> None:
+    sms, signer, js = seller.python.sms, seller.python.require_signer(), seller.js
+    assert sms.has_requester(seller.address, "from-js") is False
+    assert js("secrets", "pushRequesterSecret", "from-js", "s3cret ☃") == {"isPushed": True}
+    assert sms.has_requester(seller.address, "from-js") is True
+    assert js("secrets", "checkRequesterSecretExists", seller.address, "from-python") is False
+    sms.push_requester("from-python", "s3cret ☃", signer)
+    assert js("secrets", "checkRequesterSecretExists", seller.address, "from-python") is True
+    one, two = (
+        seller.python.app.deploy(name=name, multiaddr=f"docker.io/interop/{name}:1").address for name in ("one", "two")
+    )
+    assert sms.has_app(one) is False
+    assert js("app", "pushAppSecret", one, "s3cret ☃") is True
+    assert sms.has_app(one) is True
+    assert js("app", "checkAppSecretExists", two) is False
+    sms.push_app(two, "s3cret ☃", signer)
+    assert js("app", "checkAppSecretExists", two) is True
 
 
 @pytest.mark.usefixtures("workerpool")
@@ -175,13 +211,17 @@ def test_the_sdk_matches_orders_signed_by_python_and_decrypts_the_result(
     matched = js("order", "matchOrders", given)
     deal = python.deal.show(matched["dealid"])
     assert deal.total_cost == cost.total == 60_000_000
-    followed = world.sdk.ask("followDeal", client=js.name, dealid=matched["dealid"])
-    assert followed["messages"][-1] == "DEAL_COMPLETED"
-    assert followed["completedTasksCount"] == 1
+    followed = world.sdk.ask("follow", client=js.name, dealid=matched["dealid"], taskid=deal.taskids[0])
+    assert followed["deal"][-1]["message"] == "DEAL_COMPLETED"
+    assert followed["deal"][-1]["completedTasksCount"] == 1
+    assert followed["task"][-1]["message"] == "TASK_COMPLETED"
+    results = python.task.show(deal.taskids[0]).results
+    assert followed["task"][-1]["task"]["results"] == asdict(results)
     task = js("task", "show", deal.taskids[0])
     assert task["statusName"] == "COMPLETED"
     assert task["taskid"] == js("deal", "computeTaskId", deal.dealid, 0)
     encrypted = world.sdk.ask("fetchResults", client=js.name, taskid=deal.taskids[0])
+    assert encrypted == python.ipfs.get(results.location, max_bytes=10**6)
     pem = keys.private_key_file.read_text()
     plain = world.sdk.ask("util", method="decryptResult", args=[encrypted, pem])
     assert plain == decrypt_result(encrypted, pem)
