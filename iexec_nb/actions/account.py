@@ -8,7 +8,7 @@ from iexec_nb.errors import InsufficientFundsError, ValidationError
 from iexec_nb.protocol.receipts import Moved
 from iexec_nb.protocol.resources import Account
 from iexec_nb.protocol.types import Address
-from iexec_nb.protocol.units import format_rlc, nrlc
+from iexec_nb.protocol.units import WEI_PER_NRLC, format_rlc, nrlc
 from iexec_nb.services import abi
 
 
@@ -66,7 +66,8 @@ class AccountActions(Noun):
 
         Source
         ------
-        Token function ``approveAndCall``, which the hub answers with ``receiveApproval``.
+        Token function ``approveAndCall``, which the hub answers with ``receiveApproval``; where RLC is the chain's own
+        coin, contract function ``deposit``.
         """
         value = _positive(amount_of(amount, unit), "Deposit")
         signer = self._signer("deposit")
@@ -76,8 +77,11 @@ class AccountActions(Noun):
         self._client.approve(
             f"deposit {format_rlc(value)} from wallet {signer.address} into the hub {self._chain.hub_address}"
         )
-        data = abi.APPROVE_AND_CALL.encode(self._chain.hub_address, value, b"")
-        receipt = self._chain.send(signer, self._chain.token, data)
+        chain, hub = self._chain, self._chain.hub_address
+        if chain.native:
+            receipt = chain.send(signer, hub, abi.DEPOSIT_NATIVE.encode(), value=value * WEI_PER_NRLC)
+        else:
+            receipt = chain.send(signer, chain.token, abi.APPROVE_AND_CALL.encode(hub, value, b""))
         return Moved(amount=value, txHash=receipt.tx_hash)
 
     @command('account withdraw "1 RLC"', spends=True)

@@ -116,7 +116,7 @@ class OrderActions(Noun):
         self._client.approve(f"sign {describe(given)}")
         return self._signed(given)
 
-    @command("order publish $signed", spends=True)
+    @command("order publish $signed")
     def publish(self, order: Given, /, *, skip_preflight_check: bool = False) -> Bytes32:
         """Put a signed order on the market and return its hash.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ class OrderbookActions(Noun):
         if app is None and app_owner is None:
             raise ValidationError("app or appOwner is required", hint="give an address, 'any', or app_owner=...")
         filters = {
-            "app": _one(app, "app"), "appOwner": _owner(app_owner), "dataset": _one(dataset, "dataset"),
+            "app": _one(app, "app"), "appOwner": _owner(app_owner, "app_owner"), "dataset": _one(dataset, "dataset"),
             "workerpool": _one(workerpool, "workerpool"), "requester": _one(requester, "requester"),
         }  # fmt: skip
         return self._book("app", filters | _tags(tag, require_tag, max_tag) | _volume(min_volume), limit)
@@ -136,8 +137,9 @@ class OrderbookActions(Noun):
                 "dataset or datasetOwner is required", hint="give an address, 'any', or dataset_owner=..."
             )
         filters = {
-            "dataset": _one(dataset, "dataset"), "datasetOwner": _owner(dataset_owner), "app": _one(app, "app"),
-            "workerpool": _one(workerpool, "workerpool"), "requester": _one(requester, "requester"),
+            "dataset": _one(dataset, "dataset"), "datasetOwner": _owner(dataset_owner, "dataset_owner"),
+            "app": _one(app, "app"), "workerpool": _one(workerpool, "workerpool"),
+            "requester": _one(requester, "requester"),
         }  # fmt: skip
         return self._book("dataset", filters | _tags(tag, require_tag, max_tag) | _volume(min_volume), limit)
 
@@ -199,8 +201,9 @@ class OrderbookActions(Noun):
         """
         filters = {
             "workerpool": _one(workerpool, "workerpool"), "category": _number(category, "category"),
-            "workerpoolOwner": _owner(workerpool_owner), "app": _one(app, "app"), "dataset": _one(dataset, "dataset"),
-            "requester": _one(requester, "requester"), "minTrust": _number(min_trust, "min_trust"),
+            "workerpoolOwner": _owner(workerpool_owner, "workerpool_owner"), "app": _one(app, "app"),
+            "dataset": _one(dataset, "dataset"), "requester": _one(requester, "requester"),
+            "minTrust": _number(min_trust, "min_trust"),
         }  # fmt: skip
         return self._book("workerpool", filters | _tags(tag, require_tag, max_tag) | _volume(min_volume), limit)
 
@@ -272,7 +275,8 @@ class OrderbookActions(Noun):
         from iexec_nb import tables
 
         most = _number(limit, "limit")
-        raw = itertools.islice(self._client.market.orders(kind, **filters), most)
+        rows = self._client.market.orders(kind, **filters)
+        raw = itertools.islice(rows, None if most is None else min(most, sys.maxsize))
         wanted = {name: filters.get(name) for name in _MUST_EQUAL[kind] if filters.get(name) != "any"}
         orders = verified(self._chain, kind, raw, **wanted)
         attrs = {
@@ -295,8 +299,8 @@ def _one(value: str | None, name: str) -> str | None:
     return value if value in (None, "any") else address(value, name)
 
 
-def _owner(value: str | None) -> str | None:
-    return None if value is None else address(value, "owner")
+def _owner(value: str | None, name: str) -> str | None:
+    return None if value is None else address(value, name)
 
 
 def _number(value: int | str | None, name: str) -> int | None:

@@ -85,7 +85,7 @@ class Wishes:
         reader = address(callback, "callback") if callback is not None else NULL_ADDRESS
         given = _params(params)
         extra = {
-            "iexec_args": args, "iexec_input_files": list(input_files) if input_files else None,
+            "iexec_args": args, "iexec_input_files": _files(input_files),
             "iexec_secrets": _secrets(secret), "iexec_result_storage_provider": storage_provider,
             "iexec_result_encryption": encrypt_result or None,
         }  # fmt: skip
@@ -307,12 +307,20 @@ def _params(given: str | Mapping[str, Any] | None) -> dict[str, Any]:
     return request_params.loads(given)
 
 
+def _files(given: str | Sequence[str] | None) -> str | list[str] | None:
+    """Return addresses of input files; several in one text are parted by commas, as in the SDK."""
+    if not given:
+        return None
+    return given if isinstance(given, str) else list(given)
+
+
 def _secrets(given: Sequence[str] | Mapping[int, str] | None) -> dict[str, str] | None:
     if not given:
         return None
     if isinstance(given, Mapping):
         return {str(number): name for number, name in given.items()}
-    pairs = [item.partition("=") for item in given]
+    given = [given] if isinstance(given, str) else given
+    pairs = [str(item).partition("=") for item in given]
     if wrong := next(
         (item for item, (_, equals, name) in zip(given, pairs, strict=True) if not (equals and name)), None
     ):

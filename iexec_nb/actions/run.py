@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 from iexec_nb.actions.outcome import Result
@@ -80,13 +80,16 @@ class Run:
 
     async def _wait_aside(self) -> Run:
         over = threading.Event()
-        waiting = asyncio.ensure_future(asyncio.to_thread(self._wait, None, over.is_set))
+        waiting = asyncio.ensure_future(asyncio.to_thread(self._wait, None, over))
         try:
             # The loop wakes now and then: one that sleeps would learn of a kernel's interrupt when the run is over.
             while not waiting.done():
                 await asyncio.wait({waiting}, timeout=_WAKE_S)
             return waiting.result()
         except asyncio.CancelledError as stop:
+            over.set()
+            # Long enough for the last view of the run to be drawn as an output of this cell.
+            await asyncio.wait({waiting}, timeout=_WAKE_S)
             stop.add_note(stopped_note(self._again))
             raise
         finally:
@@ -94,8 +97,8 @@ class Run:
             over.set()
             waiting.cancel()
 
-    def _wait(self, limit: float | None, given_up: Callable[[], bool] | None = None) -> Run:
-        updates = watch(self._client, self.deal, timeout_s=limit, given_up=given_up)
+    def _wait(self, limit: float | None, over: threading.Event | None = None) -> Run:
+        updates = watch(self._client, self.deal, timeout_s=limit, over=over)
         wait(updates, self._client, limit, self._again)
         return self
 

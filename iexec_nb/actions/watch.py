@@ -7,6 +7,7 @@ so both are read and a failed run is known within a tick. Ctrl-C stops the waiti
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -36,7 +37,7 @@ def watch(
     taskids: Sequence[str] | None = None,
     *,
     timeout_s: float | None = None,
-    given_up: Callable[[], bool] | None = None,
+    over: threading.Event | None = None,
 ) -> Iterator[Update]:
     """Yield an update at once and after each change, until every task is completed, failed or timed out.
 
@@ -50,8 +51,8 @@ def watch(
         Only these tasks of it; default: all.
     timeout_s
         End after this many seconds, also where nothing changes; default: never.
-    given_up
-        Asked at every tick: whether nobody wants to know any more.
+    over
+        Set when nobody wants to know any more.
     """
     end = math.inf if timeout_s is None else time.monotonic() + timeout_s
     watched = tuple(taskids or deal.taskids)
@@ -69,9 +70,12 @@ def watch(
             if update.done:
                 return
         left = end - time.monotonic()
-        if left <= 0 or (given_up is not None and given_up()):
+        if left <= 0:
             return
-        time.sleep(min(tick, left))
+        if over is None:
+            time.sleep(min(tick, left))
+        elif over.wait(min(tick, left)):
+            return
         tick = min(tick * 1.5, client.poll_s)
 
 

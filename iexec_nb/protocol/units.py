@@ -24,6 +24,9 @@ ETHER_UNITS: Mapping[str, int] = {
     "ether": 18,
     "eth": 18,
 }
+WEI_PER_NRLC = 10**9
+"""On a chain whose own coin is RLC, one nRLC is this many wei."""
+
 _NUMBER = re.compile(r"([0-9]{0,100})(?:\.([0-9]{0,100}))?")
 
 

@@ -7,7 +7,7 @@ where the deal asks for trust. An app that fails contributes nothing, as on iExe
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import queue
 import shutil
 import tempfile
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT_S = 5.0
 
+_LOG = logging.getLogger(__name__)
 _APP_FAILED = "APP_COMPUTE_FAILED"
 
 
@@ -151,9 +152,14 @@ class Worker:
 
     def _watch(self) -> None:
         while not self._stopping.wait(self._poll_s):
-            # The node may be busy, or gone a moment before the sandbox stops its worker.
-            with contextlib.suppress(IExecError):
+            try:
                 self._look()
+            except IExecError:
+                # The node may be busy, or gone a moment before the sandbox stops its worker.
+                continue
+            except Exception:
+                # A thread that ends here would leave everybody waiting for results that never come.
+                _LOG.exception("the sandbox's worker could not take new deals")
 
     def _look(self) -> None:
         newest = self._chain.block_number()

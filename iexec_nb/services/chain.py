@@ -29,6 +29,7 @@ from iexec_nb.protocol.types import (
     hexbytes,
     uint256,
 )
+from iexec_nb.protocol.units import WEI_PER_NRLC
 from iexec_nb.services import abi
 from iexec_nb.services.abi import Event
 from iexec_nb.services.facts import group_call, read_facts
@@ -37,9 +38,6 @@ from iexec_nb.services.receipts import Receipt
 from iexec_nb.services.rpc import Rpc
 from iexec_nb.services.transactions import MAX_COST_WEI, Quote, Transactions
 from iexec_nb.services.wallet import Signer
-
-WEI_PER_NRLC = 10**9
-"""On a chain whose own coin is RLC, one nRLC is this many wei."""
 
 MAX_CATEGORIES = 10_000
 

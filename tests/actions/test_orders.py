@@ -356,6 +356,7 @@ def test_a_book_is_filtered_limited_and_sorted(net: Sandbox) -> None:
     assert len(net.user.orderbook.workerpool(category=4, limit=1)) == 1
     assert set(net.user.orderbook.workerpool(category=4, min_volume=3)["workerpoolprice"]) == {0, 2 * RLC}
     assert len(net.user.orderbook.workerpool(category=4, limit=0)) == 0
+    assert len(net.user.orderbook.workerpool(category=4, limit=2**70)) == 3
 
 
 def test_a_row_of_the_book_becomes_the_signed_order(net: Sandbox) -> None:

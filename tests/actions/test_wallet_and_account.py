@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from stage import NOBODY, RLC, NoSigner, in_threads, nonce, person, state, wallet
 
 from iexec_nb.errors import ConfigurationError, InsufficientFundsError, ValidationError
+from iexec_nb.protocol.types import NULL_ADDRESS
 from iexec_nb.sandbox.network import Sandbox
 from iexec_nb.sandbox.treasury import new_key
+from iexec_nb.services import abi
+from iexec_nb.services.receipts import Receipt
 
 
 def test_wallet_show_tells_ether_and_rlc_of_the_own_wallet_and_of_others(net: Sandbox) -> None:
@@ -31,6 +35,27 @@ def test_deposit_and_withdraw_move_to_the_nrlc(net: Sandbox) -> None:
     assert me.account.withdraw(1).amount == 1
     assert me.account.withdraw("7").amount == 7
     assert me.wallet.show().nRLC == 3 * RLC - 499_999_993
+
+
+def test_where_rlc_is_the_coin_of_the_chain_a_deposit_carries_it_as_coins(
+    net: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No such chain runs here: what would be sent is looked at, and goes to the hub and not to a token."""
+    me = net.client(eth="3 ether")
+    chain = me.chain
+    monkeypatch.setitem(vars(chain), "hub", replace(chain.hub, token=NULL_ADDRESS))
+    sent: list[tuple[Any, ...]] = []
+
+    def send(signer: Any, to: str, data: bytes, *, value: int = 0) -> Receipt:
+        sent.append((to, data, value))
+        return Receipt(tx_hash="0x" + "1" * 64, block_number=1, status=1, logs=(), gas_used=1)
+
+    monkeypatch.setattr(chain, "send", send)
+    assert me.wallet.show().nRLC == 3 * RLC
+    assert me.account.deposit("1.5 RLC").amount == 1_500_000_000
+    assert sent == [(chain.hub_address, abi.DEPOSIT_NATIVE.encode(), 15 * 10**17)]
+    with pytest.raises(InsufficientFundsError):
+        me.account.deposit("3.1 RLC")
 
 
 @pytest.mark.parametrize("verb", ["deposit", "withdraw"])

@@ -20,13 +20,15 @@ class Kernel:
 
     Parameters
     ----------
+    history
+        The file of its history; nbclient keeps none unless it is named.
     options
         For the process of the kernel, such as `stderr`.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, history: str = ":memory:", **options: Any) -> None:
         self.notebook = nbformat.v4.new_notebook(metadata=METADATA)
-        self.client = NotebookClient(self.notebook, kernel_name="python3", timeout=120)
+        self.client = NotebookClient(self.notebook, kernel_name="python3", timeout=120, ipython_hist_file=history)
         self._options = options
 
     def __enter__(self) -> Kernel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from iexec_nb.notebook import display
 from iexec_nb.protocol.execution import Deal, DealResource, Task, TaskStatus
 from iexec_nb.protocol.orders import AppOrder, PublishedOrder, RequestOrder
 from iexec_nb.protocol.receipts import Balances, EncryptedDataset
-from iexec_nb.protocol.resources import Account, Category, Dataset
+from iexec_nb.protocol.resources import Account, App, Category, Dataset
 from iexec_nb.protocol.results import ResultDescriptor
 from iexec_nb.protocol.types import NULL_ADDRESS, NULL_BYTES32, Secret, address
 
@@ -209,7 +210,7 @@ def test_amounts_name_their_unit(shell: InteractiveShell) -> None:
     account = shown(shell, Account(address=ME, stake=10**9, locked=0))["text/plain"]
     assert "1 RLC" in account
     category = shown(shell, Category(catid=3, name="L", description="", workClockTimeRef=3600))["text/plain"]
-    assert "3600 s" in category
+    assert "3,600 s" in category
 
 
 def test_a_list_keeps_one_line_for_each_record(shell: InteractiveShell) -> None:
@@ -285,3 +286,20 @@ def test_registering_imports_nothing_heavy() -> None:
     )
     finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (finished.returncode, finished.stderr) == (0, "")
+
+
+def test_what_is_empty_reads_none(shell: InteractiveShell) -> None:
+    app = App(
+        address=ME,
+        owner=ME,
+        registry=ME,
+        appName="",
+        appType="DOCKER",
+        appMultiaddr="x",
+        appChecksum=NULL_BYTES32,
+        appMREnclave=b"",  # type: ignore[arg-type]
+    )
+    bundle = shown(shell, app)
+    for name in ("appName", "appMREnclave"):
+        assert re.search(rf"{name} +none$", bundle["text/plain"], re.MULTILINE)
+    assert bundle["text/html"].count(">none<") == 3

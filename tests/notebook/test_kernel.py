@@ -71,7 +71,7 @@ def kernel() -> Iterator[Kernel]:
 def test_a_run_is_awaited_in_a_cell(kernel: Kernel):
     kernel.run("run = %iexec app run $app --category 0")
     outputs = kernel.run("finished = await run\nprint(finished is run, run.tasks().statusName[0])")
-    assert shown(outputs) == "True COMPLETED\n"
+    assert shown(outputs[-1:]) == "True COMPLETED\n"
 
 
 def test_the_loop_goes_on_while_a_run_is_awaited(kernel: Kernel):
@@ -88,7 +88,7 @@ await run
 ticking.cancel()
 print(len(ticks) > 3)
 """)
-    assert shown(outputs) == "True\n"
+    assert shown(outputs[-1:]) == "True\n"
 
 
 def test_a_result_opens_in_the_notebook(kernel: Kernel):
@@ -100,7 +100,7 @@ def test_a_result_opens_in_the_notebook(kernel: Kernel):
 def test_an_error_is_a_few_lines_and_no_frames(kernel: Kernel):
     text = kernel.fail("me.account.deposit('1000 RLC')")
     assert "InsufficientFundsError: Deposit amount exceed wallet balance" in text
-    assert "missing: 1000 RLC" in text
+    assert "missing: 999 RLC" in text
     assert "Cell In" not in text
 
 
@@ -142,26 +142,10 @@ def test_an_interrupt_ends_the_waiting_and_says_how_to_wait_again(kernel: Kernel
     assert "The waiting stopped, the paid task goes on" in text
     again = re.search(r"iexec\.deal\.attach\('(0x[0-9a-f]{64})'\)", text)
     assert again is not None
-    _wait_for_the_view(kernel)
     [panel] = kernel.displayed()
     assert "■ stopped watching" in panel.data["text/plain"]
     assert again[0] in panel.data["text/plain"]
     assert shown(kernel.run(f"print(me.deal.attach('{again[1]}').tasks().statusName[0])")) == "UNSET\n"
-
-
-def _wait_for_the_view(kernel: Kernel) -> None:
-    """Wait until no thread watches: after an interrupted `await` it stops at its next look at the chain."""
-    cell = kernel.notebook.cells[-1]
-    kernel.run("""
-import threading, time
-for _ in range(200):
-    if not [one for one in threading.enumerate() if one.name == "iexec-progress"]:
-        break
-    time.sleep(0.05)
-else:
-    raise AssertionError("somebody still watches")
-""")
-    kernel.notebook.cells[-1] = cell
 
 
 def test_a_kernel_that_cannot_be_asked_refuses_to_sign(kernel: Kernel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,13 +22,35 @@ from iexec_nb.protocol.orders import DatasetOrder
 from iexec_nb.protocol.resources import Account
 
 LAZY = """
+import sys, threading
 from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
 shell.history_manager.enabled = False
+before, threads = set(shell.user_ns), threading.active_count()
+import socket
+socket.socket.connect = None
 shell.run_line_magic("load_ext", "iexec_nb")
-import sys
-print(sorted({"pandas", "matplotlib", "web3", "eth_account"} & set(sys.modules)))
+print(sorted({"pandas", "matplotlib", "web3", "eth_account", "httpx", "ipywidgets", "cyclopts"} & set(sys.modules)))
+print(sorted(set(shell.user_ns) - before), threading.active_count() - threads)
 """
+
+
+class Recorder:
+    """A client whose verbs do nothing but note that they were called."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+
+    def __getattr__(self, noun: str) -> Any:
+        return _Noun(self.calls, noun)
+
+
+class _Noun:
+    def __init__(self, calls: list[tuple[str, str]], noun: str) -> None:
+        self._calls, self._noun = calls, noun
+
+    def __getattr__(self, verb: str) -> Any:
+        return lambda *args, **kwargs: self._calls.append((self._noun, verb)) or len(self._calls)
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +85,13 @@ def ask(net: Sandbox) -> Iterator[IExec]:
 def run(shell: InteractiveShell, cell: str) -> str:
     """Run a cell and return all that it printed, errors included."""
     with capture_output() as captured:
-        shell.run_cell(cell)
+        shell.run_cell(cell, store_history=True)
     return str(captured.stdout + captured.stderr)
 
 
 def test_loading_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", LAZY], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().splitlines()[-1] == "[]"
+    assert (done.stdout, done.stderr) == ("[]\n[] 0\n", "")
 
 
 def test_loading_twice_and_unloading_twice_is_harmless(shell: InteractiveShell):
@@ -78,6 +101,61 @@ def test_loading_twice_and_unloading_twice_is_harmless(shell: InteractiveShell):
     assert watch.on_update is None
     run(shell, "%reload_ext iexec_nb")
     assert "iexec" in shell.magics_manager.magics["cell"]
+
+
+def test_loading_again_changes_nothing(shell: InteractiveShell):
+    def registered() -> list[int]:
+        formatters = shell.display_formatter.formatters
+        kinds = ("text/html", "text/plain")
+        return [len(formatters[kind].deferred_printers) + len(formatters[kind].type_printers) for kind in kinds]
+
+    before, magics = registered(), sorted(shell.magics_manager.magics["line"])
+    run(shell, "%load_ext iexec_nb")
+    assert run(shell, "%reload_ext iexec_nb") == ""
+    assert (registered(), sorted(shell.magics_manager.magics["line"])) == (before, magics)
+
+
+def test_every_verb_is_called_by_its_example(shell: InteractiveShell):
+    recorder = Recorder()
+    before = iexec_nb.client.set_active(recorder)  # type: ignore[arg-type]
+    try:
+        for command in COMMANDS.values():
+            shell.user_ns.update(dict.fromkeys(re.findall(r"\$(\w+)", command.example), "an object"))
+            result = shell.run_cell(f"%iexec {command.example}")
+            assert result.success, command.example
+            assert result.result == len(recorder.calls)
+    finally:
+        iexec_nb.client.set_active(before)
+    assert recorder.calls == [(one.noun, one.function.__name__) for one in COMMANDS.values()]
+
+
+def test_a_semicolon_silences_a_command_and_keeps_what_is_assigned(shell: InteractiveShell, net: Sandbox):
+    for cell in ("%iexec account show;", "%%iexec account\nshow\n;", "1 + 1\n%iexec account show ; "):
+        assert shell.run_cell(cell, store_history=True).result is None
+    assert isinstance(shell.run_cell("%iexec account show", store_history=True).result, Account)
+    assert run(shell, "mine = %iexec account show;") == ""
+    assert isinstance(shell.user_ns["mine"], Account)
+    assert run(shell, "def stake():\n    one = %iexec account show;\n    return one.stake\nstakes = stake();") == ""
+    assert shell.user_ns["stakes"] == 100 * 10**9
+    assert isinstance(shell.run_line_magic("iexec", "account show;"), Account)
+
+
+def test_a_dollar_name_is_looked_up_in_the_function_first(shell: InteractiveShell, net: Sandbox):
+    poor = net.client(deposit=7).require_signer().address
+    shell.user_ns.update(poor=poor, who="0x12")
+    run(shell, "def stake(who):\n    one = %iexec account show $who\n    return one.stake\nheld = stake(poor)")
+    assert shell.user_ns["held"] == 7
+
+
+def test_quotes_hold_words_together(shell: InteractiveShell, net: Sandbox):
+    shell.user_ns["name"] = "it's"
+    for line in ('--name "it\'s 5 $name"', "--name 'it'\"'\"'s 5 $name'"):
+        result = shell.run_cell(f"%iexec app deploy {line} --multiaddr docker.io/x/{len(line)}:1").result
+        assert net.user.app.show(result.address).appName == "it's 5 $name"
+
+
+def test_the_magic_has_a_help_of_its_own(shell: InteractiveShell):
+    assert "NOUN VERB" in str(shell.object_inspect_text("%iexec"))
 
 
 def test_a_command_can_be_assigned(shell: InteractiveShell, net: Sandbox):
@@ -161,7 +239,25 @@ def test_the_whole_traceback_is_shown_when_asked_for(shell: InteractiveShell):
     assert "Traceback" in run(shell, "%iexec category show 99 --traceback")
 
 
-@pytest.mark.parametrize("word", ["--password hunter2", "--private-key=0xabc"])
+@pytest.mark.usefixtures("net")
+def test_an_error_stays_short_when_tracebacks_are_verbose(shell: InteractiveShell):
+    run(shell, "%xmode Verbose")
+    text = run(shell, "def f():\n    secret = 'hunter2'\n    %iexec category show 99\nf()")
+    run(shell, "%xmode Context")
+    assert "No category found for id 99" in text
+    assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "--password hunter2",
+        "--private-key=0xabc",
+        "--privatekey 0xabc",
+        "--keystore-password=hunter2",
+        "--privkey 0xabc",
+    ],
+)
 def test_a_secret_on_a_magic_line_is_refused_and_not_repeated(shell: InteractiveShell, word: str):
     text = run(shell, f"%iexec wallet show {word}")
     assert "is refused" in text

@@ -120,6 +120,33 @@ def test_ctrl_c_comes_through_and_says_how_to_watch_again() -> None:
     assert "aria-live" not in screen.bundles[-1]["text/html"]
 
 
+def test_updates_that_end_before_the_run_does_say_how_to_watch_again() -> None:
+    clock, screen = Clock(), Screen()
+    with panel(clock, screen, delay_s=0, reattach="iexec.deal.attach('0x1')") as view:
+        view.add(Step("running"))
+    assert screen.bundles[-1]["text/plain"].startswith("Run: ■ stopped watching (elapsed 0 s) The paid task goes on.")
+
+
+def test_who_stops_reading_the_updates_stopped_watching_and_nothing_failed() -> None:
+    clock, screen = Clock(), Screen()
+
+    def drawn(*steps: Step) -> Iterator[Step]:
+        with panel(clock, screen, delay_s=0) as view:
+            for step in steps:
+                view.add(step)
+                yield step
+
+    for step in (updates := drawn(Step("completed", done=True), Step("never"))):
+        assert step.done
+        break
+    updates.close()  # type: ignore[attr-defined]
+    assert screen.bundles[-1]["text/plain"] == "Run: ✔ completed (elapsed 0 s)"
+    next(updates := drawn(Step("running"), Step("never")))
+    updates.close()  # type: ignore[attr-defined]
+    assert "■ stopped watching" in screen.bundles[-1]["text/plain"]
+    assert "GeneratorExit" not in screen.bundles[-1]["text/html"]
+
+
 def test_an_error_comes_through_and_only_its_kind_is_shown() -> None:
     clock, screen = Clock(), Screen()
     with pytest.raises(ConnectionError):

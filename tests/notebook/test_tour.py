@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 import nbformat
 import pytest
@@ -33,6 +34,13 @@ def test_it_has_four_chapters_with_prose_before_each_step(stored: nbformat.Noteb
     assert prose > 2500
 
 
+def test_it_is_stored_without_outputs_and_names_no_machine(stored: nbformat.NotebookNode):
+    cells = [cell for cell in stored.cells if cell.cell_type == "code"]
+    assert [cell for cell in cells if cell.outputs or cell.execution_count is not None] == []
+    assert set(stored.metadata) == {"kernelspec", "language_info"}
+    nbformat.validate(stored)
+
+
 def test_no_cell_writes_to_standard_error(tour: nbformat.NotebookNode):
     assert [output.text for output in outputs(tour) if output.get("name") == "stderr"] == []
 
@@ -48,6 +56,20 @@ def test_the_analyst_sees_a_book_of_several_pools(tour: nbformat.NotebookNode):
 def test_the_depth_is_drawn_and_the_result_has_a_picture(tour: nbformat.NotebookNode):
     pictures = [output for output in outputs(tour) if "image/png" in output.get("data", {})]
     assert len(pictures) == 2
+
+
+def test_the_result_is_a_table(tour: nbformat.NotebookNode):
+    [cell] = [cell for cell in tour.cells if cell.source == 'result["profile.csv"].table().head()']
+    assert cell.outputs[0].data["text/html"].count("<tr") == 6
+    assert re.search(r"hour\s+mean\s+std", cell.outputs[0].data["text/plain"])
+
+
+def test_the_money_comes_back_to_the_nrlc(tour: nbformat.NotebookNode):
+    printed = "".join(output.get("text", "") for output in outputs(tour))
+    before, paid, after = re.findall(r"stake=([\d.]+) RLC, locked=([\d.]+) RLC", printed)
+    assert before == after
+    assert (before[1], paid[1]) == ("0", "0.5")
+    assert Decimal(before[0]) - Decimal(paid[0]) == Decimal("0.5")
 
 
 def test_the_result_was_encrypted_and_is_what_the_workers_agreed_on(tour: nbformat.NotebookNode):

@@ -231,7 +231,7 @@ def test_nothing_stays_behind_however_the_program_ends(ending: str) -> None:
 
 @linux
 def test_an_interrupt_for_the_terminal_does_not_reach_the_node() -> None:
-    program, port, pids = start("signal.signal(signal.SIGINT, lambda *_: None)\nwhile True: time.sleep(1)")
+    program, port, pids = start("while True: time.sleep(1)", before="signal.signal(signal.SIGINT, lambda *_: None)")
     os.killpg(program.pid, signal.SIGINT)
     time.sleep(0.2)
     assert program.poll() is None
