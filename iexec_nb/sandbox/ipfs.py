@@ -24,9 +24,16 @@ _UNSUPPORTED = ("only-hash", "wrap-with-directory", "trickle", "nocopy", "inline
 
 
 class BlockStore:
-    """Files by CID, kept in a temporary folder that disappears with `close` or with the object."""
+    """Files by CID, kept in a temporary folder that disappears with `close` or with the object.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    within
+        Where the temporary folder is made; the system's place for such folders unless given.
+    """
+
+    def __init__(self, within: str | None = None) -> None:
+        self._within = within
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._lock = threading.Lock()
         self._files: dict[str, Path] = {}
@@ -78,7 +85,9 @@ class BlockStore:
     def _draft(self) -> Path:
         with self._lock:
             if self._folder is None:
-                self._folder = tempfile.TemporaryDirectory(prefix="iexec_nb-ipfs-", ignore_cleanup_errors=True)
+                self._folder = tempfile.TemporaryDirectory(
+                    prefix="iexec_nb-ipfs-", dir=self._within, ignore_cleanup_errors=True
+                )
             self._drafts += 1
             return Path(self._folder.name) / f"draft-{self._drafts}"
 

@@ -37,6 +37,8 @@ class Node:
         The chain id that it announces.
     port
         Its port, or 0 for a free one.
+    scratch
+        A folder that is removed when the node ends, also where the kernel was killed and cannot do it.
 
     Raises
     ------
@@ -44,14 +46,15 @@ class Node:
         When the port is taken or anvil does not start.
     """
 
-    def __init__(self, program: Path, *, chain_id: int, port: int = 0) -> None:
+    def __init__(self, program: Path, *, chain_id: int, port: int = 0, scratch: str | None = None) -> None:
         self.port = usable_port(port)
         self.url = f"http://{HOST}:{self.port}"
         self._owner_pid = os.getpid()
         self._lock = threading.Lock()
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the node
         options = ["--host", HOST, "--port", str(self.port), "--chain-id", str(chain_id), "--accounts", "1", "--silent"]
-        self._process = _spawn([str(program), *options], self._log)
+        swept = [f"--scratch={scratch}"] if scratch else []
+        self._process = _spawn([*swept, str(program), *options], self._log)
         forget_in_children(self)
         try:
             self._wait_until_listening()

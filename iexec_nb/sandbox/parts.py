@@ -91,7 +91,7 @@ class Parts:
         self._stack = stack
         self.folder = tempfile.mkdtemp(prefix="iexec_nb-sandbox-")
         stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
-        self.node = Node(packages.anvil(), chain_id=chain_id, port=port)
+        self.node = Node(packages.anvil(), chain_id=chain_id, port=port, scratch=self.folder)
         stack.callback(self.node.stop)
         # The node is a child on this machine: what it does not answer at once, it does not answer.
         self.rpc = Rpc(self.node.url, timeout_s=30.0, retries=0)
@@ -104,7 +104,7 @@ class Parts:
         self.pools: dict[Address, Pool] = {}
         self.images = Images()
         self.records = RunRecords(self.clock)
-        self.blocks = BlockStore()
+        self.blocks = BlockStore(self.folder)
         stack.callback(self.blocks.close)
         self.vault = Vault()
         self._apps = self._make_apps()
@@ -147,6 +147,7 @@ class Parts:
             images=self.images,
             cache=cache,
             transport=self.transport,
+            within=self.folder,
         )
         self._stack.callback(worker.stop)
         worker.start()

@@ -72,6 +72,8 @@ class Worker:
         A folder that apps may keep caches in between runs.
     transport
         What carries downloads of input files instead of the network.
+    within
+        Where the folders of tasks are made; the system's place for temporary folders unless given.
     """
 
     def __init__(
@@ -89,7 +91,9 @@ class Worker:
         poll_s: float = 0.02,
         cache: Path | None = None,
         transport: httpx.BaseTransport | None = None,
+        within: str | None = None,
     ) -> None:
+        self._within = within
         if not accounts:
             raise SandboxError("a worker needs at least one account")
         self._chain = chain
@@ -208,7 +212,7 @@ class Worker:
 
     def _compute(self, task: Assignment, worker: Address) -> Product | None:
         """Run the three stages in a folder of their own; return None, with the reason recorded, where one fails."""
-        folder = Path(tempfile.mkdtemp(prefix="iexec_nb-task-"))
+        folder = Path(tempfile.mkdtemp(prefix="iexec_nb-task-", dir=self._within))
         try:
             return self._stages(task, worker, folder)
         except StageError as error:

@@ -242,7 +242,7 @@ run = me.app.run(me.app.deploy(name="s", multiaddr="docker.io/test/sleep:1").add
 for update in run.watch():
     if update.phase == "running":
         break
-print(os.getpid(), net._parts.node.port, flush=True)
+print(os.getpid(), net._parts.node.port, net._parts.folder, flush=True)
 import time
 time.sleep(600)
 """
@@ -267,15 +267,18 @@ def _children(pid: int) -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="process trees are read with ps")
-def test_a_killed_kernel_leaves_no_process_behind():
+def test_a_killed_kernel_leaves_no_process_and_no_file_behind():
     with subprocess.Popen([sys.executable, "-c", _DIES], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        pid, port = map(int, process.stdout.readline().split())
+        pid, port, folder = process.stdout.readline().split()
+        pid = int(pid)
         children = _children(pid)
         assert len(children) >= 2  # the chain, and the app that sleeps
+        assert list(Path(folder).glob("iexec_nb-task-*"))
         os.kill(pid, signal.SIGKILL)
     assert _gone(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
-    assert not _listens(port)
+    assert _gone(lambda: not Path(folder).exists())
+    assert not _listens(int(port))
 
 
 def _listens(port: int) -> bool:
