@@ -14,7 +14,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from iexec_nb.actions.updates import Update
-from iexec_nb.errors import ApiCallError, IExecError, TaskFailedError, TaskTimeoutError, ValidationError
+from iexec_nb.errors import (
+    ApiCallError,
+    IExecError,
+    TaskFailedError,
+    TaskTimeoutError,
+    ValidationError,
+    Web3ProviderError,
+)
 from iexec_nb.protocol.execution import Deal, Task, TaskStatus
 from iexec_nb.protocol.types import shown
 
@@ -105,7 +112,7 @@ def wait(updates: Iterator[Update], client: IExec, timeout_s: float | None, agai
         # To the end and no break: what shows the updates has to see that they ended.
         for one in updates if on_update is None else on_update(updates, again):
             update = one
-    except KeyboardInterrupt as stop:
+    except (KeyboardInterrupt, Web3ProviderError) as stop:
         stop.add_note(stopped_note(again))
         raise
     if update is None or not update.done:

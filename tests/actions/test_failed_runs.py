@@ -24,6 +24,7 @@ from iexec_nb.errors import (
     TaskNotCompletedError,
     TaskTimeoutError,
     ValidationError,
+    Web3ProviderCallError,
 )
 from iexec_nb.sandbox.network import Sandbox
 
@@ -134,3 +135,21 @@ def test_ctrl_c_while_a_transaction_is_confirmed_names_the_transaction(
             me.client.app.run(app, category=0)
         assert "0x" in caught.value.__notes__[0]
         assert me.node.sent == 1
+
+
+def test_a_node_that_is_lost_while_waiting_ends_the_waiting_and_not_the_task(
+    net: Sandbox, seller: IExec, buyer: IExec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = buyer.app.run(deploy_app(net, seller, slow, price=0), args="0.3", category=0)
+
+    def lost(*_: object) -> None:
+        raise Web3ProviderCallError("the node cannot be reached")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(watching, "_read", lost)
+        with pytest.raises(Web3ProviderCallError) as caught:
+            run.wait()
+    [note] = caught.value.__notes__
+    assert "the paid task goes on" in note
+    assert run.dealid in note
+    assert run.wait().tasks()["statusName"].tolist() == ["COMPLETED"]
