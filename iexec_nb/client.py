@@ -11,7 +11,6 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +39,7 @@ from iexec_nb.errors import (
 )
 from iexec_nb.protocol.networks import DEFAULT, NETWORKS, Network, network
 from iexec_nb.protocol.types import Address, Secret, address, shown
+from iexec_nb.services.lazy import lazy
 from iexec_nb.services.wallet import PrivateKeySigner, Signer
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from iexec_nb.services.http import Http
     from iexec_nb.services.ipfs import Ipfs
     from iexec_nb.services.market import Market
+    from iexec_nb.services.rpc import Rpc
     from iexec_nb.services.sms import Sms
     from iexec_nb.services.workerpool import Compass, WorkerpoolApi
 
@@ -126,6 +127,7 @@ class IExec:
         self.timeout_s = timeout_s
         self.transport = transport
         self.store = Store(store)
+        self._connections: list[Rpc | Http] = []
         self.random_bytes: Callable[[int], bytes] = secrets.token_bytes
         self._confirm = confirm
 
@@ -142,7 +144,7 @@ class IExec:
         self.result = ResultActions(self)
         self.storage = StorageActions(self)
 
-    @cached_property
+    @lazy
     def chain(self) -> Chain:
         """The node and the contracts (`services.chain`), seen to be of the chain that is meant.
 
@@ -164,23 +166,24 @@ class IExec:
         except BaseException:
             rpc.close()
             raise
+        self._connections.append(rpc)
         return chain
 
-    @cached_property
+    @lazy
     def market(self) -> Market:
         """The market API (`services.market`)."""
         from iexec_nb.services.market import Market
 
         return Market(self._http("market", "Market API", MarketCallError), self.chain.chain_id)
 
-    @cached_property
+    @lazy
     def sms(self) -> Sms:
         """The secret management service (`services.sms`)."""
         from iexec_nb.services.sms import Sms
 
         return Sms(self._http("sms", "SMS", SmsCallError))
 
-    @cached_property
+    @lazy
     def ipfs(self) -> Ipfs:
         """The IPFS gateway and, where there is one, the upload node (`services.ipfs`)."""
         from iexec_nb.services.ipfs import Ipfs
@@ -189,7 +192,7 @@ class IExec:
         node = self._http("ipfs_node", "IPFS node", IpfsGatewayCallError) if self._urls["ipfs_node"] else None
         return Ipfs(gateway, node)
 
-    @cached_property
+    @lazy
     def compass(self) -> Compass | None:
         """The registry of workerpool API addresses, or None where the network has none."""
         from iexec_nb.services.workerpool import Compass
@@ -266,11 +269,9 @@ class IExec:
 
     def close(self) -> None:
         """Close the connections to the node and the services; they are opened again when they are needed."""
-        for name in ("chain", "market", "sms", "ipfs", "compass"):
-            opened = self.__dict__.pop(name, None)
-            for part in ("rpc", "http", "gateway", "node"):
-                if (connection := getattr(opened, part, None)) is not None:
-                    connection.close()
+        # Those that it opened itself: clients of one sandbox share its connection to the node.
+        for connection in self._connections:
+            connection.close()
 
     def __repr__(self) -> str:
         if "signer" not in vars(self):
@@ -285,7 +286,9 @@ class IExec:
     def _open(self, url: str, service: str, error: type[ApiCallError]) -> Http:
         from iexec_nb.services.http import Http
 
-        return Http(url, service=service, error=error, transport=self.transport, timeout_s=self.timeout_s)
+        http = Http(url, service=service, error=error, transport=self.transport, timeout_s=self.timeout_s)
+        self._connections.append(http)
+        return http
 
     def _url(self, name: str) -> str:
         if url := self._urls[name]:

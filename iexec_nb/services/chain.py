@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 from iexec_nb.errors import ObjectNotFoundError, ValidationError, Web3ProviderCallError
@@ -33,6 +32,7 @@ from iexec_nb.protocol.units import WEI_PER_NRLC
 from iexec_nb.services import abi
 from iexec_nb.services.abi import Event
 from iexec_nb.services.facts import group_call, read_facts
+from iexec_nb.services.lazy import lazy
 from iexec_nb.services.reads import KINDS, Call, Read, Reader, balance_of
 from iexec_nb.services.receipts import Receipt
 from iexec_nb.services.rpc import Rpc
@@ -426,7 +426,7 @@ class Chain(Reader):
         ours = {self.hub_address, self.token, *self.hub.registries.values()} if emitter is None else {address(emitter)}
         return next((event.decode(log) for log in receipt.logs if log.address in ours and event.matches(log)), None)
 
-    @cached_property
+    @lazy
     def _transactions(self) -> Transactions:
         # The hub is read first, so that nothing is ever sent to a chain whose hub was not checked.
         return Transactions(

@@ -16,7 +16,6 @@ import re
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextvars import ContextVar
-from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 from urllib.parse import quote
@@ -28,6 +27,7 @@ from iexec_nb.errors import ApiCallError, ConfigurationError
 from iexec_nb.protocol import foreign
 from iexec_nb.protocol.typed_data import Domain, challenge_digest, challenge_typed_data
 from iexec_nb.protocol.types import Secret, shown
+from iexec_nb.services.lazy import lazy
 
 if TYPE_CHECKING:
     from iexec_nb.services.wallet import Signer
@@ -213,7 +213,7 @@ class Http:
     def __repr__(self) -> str:
         return f"Http({self.service!r}, {self.origin!r})"
 
-    @cached_property
+    @lazy
     def _client(self) -> httpx.Client:
         # Reading the certificates takes 20 ms or more: only who talks pays for it.
         return new_client(str(self._base), transport=self._transport, timeout_s=self.timeout_s)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any
 
 from iexec_nb.errors import ConfigurationError, Web3ProviderCallError
@@ -17,6 +16,7 @@ from iexec_nb.protocol.typed_data import Domain
 from iexec_nb.protocol.types import NULL_ADDRESS, Address, address, shown
 from iexec_nb.services import abi
 from iexec_nb.services.abi import Event, Function
+from iexec_nb.services.lazy import lazy
 from iexec_nb.services.receipts import Log
 from iexec_nb.services.rpc import Rpc, RpcFailure, hexdata, quantity
 
@@ -129,7 +129,7 @@ class Reader:
                 values.append(None)
         return values
 
-    @cached_property
+    @lazy
     def hub(self) -> Hub:
         """The hub's constants, read in one request and checked once.
 

@@ -13,7 +13,6 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
@@ -23,6 +22,7 @@ from iexec_nb.errors import ConfigurationError, Web3ProviderCallError
 from iexec_nb.protocol.foreign import loads
 from iexec_nb.protocol.types import Secret, shown
 from iexec_nb.services.http import backoff, new_client, origin
+from iexec_nb.services.lazy import lazy
 from iexec_nb.services.reverts import revert_reason
 
 Request = tuple[str, Sequence[Any]]
@@ -108,7 +108,7 @@ class Rpc:
         self._batch_limit = MAX_BATCH
         self._transport = transport
 
-    @cached_property
+    @lazy
     def _client(self) -> httpx.Client:
         # Reading the certificates takes 20 ms: only who talks pays for it.
         return new_client(self.host, transport=self._transport, timeout_s=self.timeout_s)
