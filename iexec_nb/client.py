@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +36,7 @@ from iexec_nb.errors import (
     ValidationError,
     WorkerpoolCallError,
 )
+from iexec_nb.protocol import foreign
 from iexec_nb.protocol.networks import DEFAULT, NETWORKS, Network, network
 from iexec_nb.protocol.types import Address, Secret, address, shown
 from iexec_nb.services.lazy import lazy
@@ -128,6 +128,7 @@ class IExec:
         self.transport = transport
         self.store = Store(store)
         self._connections: list[Rpc | Http] = []
+        self._schedulers: dict[str, WorkerpoolApi] = {}
         self.random_bytes: Callable[[int], bytes] = secrets.token_bytes
         self._confirm = confirm
 
@@ -205,16 +206,17 @@ class IExec:
         """Return the scheduler API of a workerpool at this URL (from `compass`)."""
         from iexec_nb.services.workerpool import WorkerpoolApi
 
-        return WorkerpoolApi(self._open(url, "Workerpool API", WorkerpoolCallError))
+        # One for each address: every wait asks for it, and each would keep a connection.
+        if url not in self._schedulers:
+            self._schedulers[url] = WorkerpoolApi(self._open(url, "Workerpool API", WorkerpoolCallError))
+        return self._schedulers[url]
 
     @property
     def web3(self) -> Any:
         """A ``web3.Web3`` connected to the same node, for whatever lies beyond iExec."""
-        limit = sys.getrecursionlimit()
-        from web3 import HTTPProvider, Web3
+        with foreign.same_recursion_limit():
+            from web3 import HTTPProvider, Web3
 
-        # A dependency of web3 raises the limit a hundredfold, and then deeply nested JSON can end the process.
-        sys.setrecursionlimit(limit)
         return Web3(HTTPProvider(self._url("rpc")))
 
     @property

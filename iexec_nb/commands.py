@@ -239,7 +239,7 @@ def _text_signature(function: Callable[..., Any]) -> Callable[..., None]:
             parameter.replace(
                 annotation=kind,
                 kind=inspect.Parameter.POSITIONAL_OR_KEYWORD if is_positional else parameter.kind,
-                default=parameter.default if isinstance(parameter.default, bool | type) else None,
+                default=parameter.default if not optional or isinstance(parameter.default, bool) else None,
             )
         )
     stand_in.__doc__ = _before_examples(inspect.getdoc(function) or "")

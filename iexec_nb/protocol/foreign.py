@@ -9,12 +9,23 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 MAX_DEPTH = 64
 
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+@contextmanager
+def same_recursion_limit() -> Iterator[None]:
+    """Import eth_account or web3 in here: a dependency of theirs raises the limit a hundredfold, which is undone."""
+    limit = sys.getrecursionlimit()
+    yield
+    sys.setrecursionlimit(limit)
 
 
 def loads(text: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:

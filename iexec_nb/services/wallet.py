@@ -24,7 +24,7 @@ from iexec_nb.errors import (
     ValidationError,
     Web3ProviderSignMessageError,
 )
-from iexec_nb.protocol.foreign import loads
+from iexec_nb.protocol.foreign import loads, same_recursion_limit
 from iexec_nb.protocol.orders import Order
 from iexec_nb.protocol.typed_data import (
     Domain,
@@ -337,11 +337,9 @@ def _named(path: Path, wanted: Address | None) -> tuple[str, Path] | None:
 
 
 def _opened(content: dict[str, Any], password: str) -> bytes:
-    limit = sys.getrecursionlimit()
-    from eth_account import Account
+    with same_recursion_limit():
+        from eth_account import Account
 
-    # A dependency of this library raises the limit a hundredfold when it is first imported.
-    sys.setrecursionlimit(limit)
     return Secret(bytes(Account.decrypt(content, password))).reveal_bytes()
 
 
