@@ -41,14 +41,29 @@ class Command:
         Whether it signs an order or sends a transaction, so that it asks first.
     aliases
         Other words for the verb, which the official CLI knows.
+    js
+        The methods of the official SDK's library that it stands for, such as ``app.deployApp``.
+    unit
+        The unit of an amount that stands on the line without one, where it is not the smallest.
+    options
+        Other words for options, which the official CLI knows, and the parameters that they mean.
+    raw
+        Makes the members of the official CLI's JSON (``--raw``) from what the verb returns.
+    shortcut
+        Whether the verb can be called without its noun (``%iexec info``).
     """
 
     noun: str
     verb: str
     function: Callable[..., Any]
     example: str
-    spends: bool
-    aliases: tuple[str, ...]
+    spends: bool = False
+    aliases: tuple[str, ...] = ()
+    js: tuple[str, ...] = ()
+    unit: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    raw: Callable[[Any], Mapping[str, Any]] | None = None
+    shortcut: bool = False
 
     @property
     def summary(self) -> str:
@@ -74,11 +89,25 @@ COMMANDS: dict[tuple[str, str], Command] = {}
 NOUNS: dict[str, str] = {}
 
 
-def command(example: str, *, spends: bool = False, aliases: tuple[str, ...] = ()) -> Callable[[F], F]:
+def command(
+    example: str,
+    *,
+    spends: bool = False,
+    aliases: tuple[str, ...] = (),
+    js: tuple[str, ...] = (),
+    unit: str | None = None,
+    options: Mapping[str, str] | None = None,
+    raw: Callable[[Any], Mapping[str, Any]] | None = None,
+    shortcut: bool = False,
+) -> Callable[[F], F]:
     """Declare a method of a noun as a command; see `Command` for the arguments."""
+    declared = {
+        "example": example, "spends": spends, "aliases": aliases, "js": js, "unit": unit,
+        "options": dict(options or {}), "raw": raw, "shortcut": shortcut,
+    }  # fmt: skip
 
     def mark(function: F) -> F:
-        function.__command__ = (example, spends, aliases)  # type: ignore[attr-defined]
+        function.__command__ = declared  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -91,11 +120,9 @@ def noun(name: str) -> Callable[[C], C]:
         NOUNS[name] = (inspect.getdoc(cls) or "").partition("\n")[0]
         for attribute, function in vars(cls).items():
             if marked := getattr(function, "__command__", None):
-                example, spends, aliases = marked
-                verb = attribute.replace("_", "-")
-                COMMANDS[name, verb] = Command(
-                    noun=name, verb=verb, function=function, example=example, spends=spends, aliases=aliases
-                )
+                # A verb that is a word of Python's has an underscore behind its name: import_.
+                verb = attribute.rstrip("_").replace("_", "-")
+                COMMANDS[name, verb] = Command(noun=name, verb=verb, function=function, **marked)
         return cls
 
     return enter
