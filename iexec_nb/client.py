@@ -39,6 +39,7 @@ from iexec_nb.errors import (
 from iexec_nb.protocol import foreign
 from iexec_nb.protocol.networks import DEFAULT, NETWORKS, Network, network
 from iexec_nb.protocol.types import Address, Secret, address, shown
+from iexec_nb.protocol.units import wei
 from iexec_nb.services.lazy import lazy
 from iexec_nb.services.wallet import PrivateKeySigner, Signer
 
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from iexec_nb.services.http import Http
     from iexec_nb.services.ipfs import Ipfs
     from iexec_nb.services.market import Market
+    from iexec_nb.services.project import Project
     from iexec_nb.services.rpc import Rpc
     from iexec_nb.services.sms import Sms
     from iexec_nb.services.workerpool import Compass, WorkerpoolApi
@@ -73,6 +75,14 @@ class IExec:
         Addresses that replace the network's own.
     confirms
         Blocks to wait for after a transaction, at least 1.
+    gas_price
+        Price of a unit of gas in wei, or text with a unit such as ``"0.1 gwei"``; then transactions have a fixed
+        price (``gasPrice``) instead of the market's. Default: what the node proposes.
+    keystoredir
+        Folder of the wallets' keystore files: ``global`` (that of the operating system), ``local`` or a path.
+    tee_framework
+        Which secret service is meant, where a chain has one for each framework (SDK 8): ``scone``, ``gramine`` or
+        ``tdx``.
     confirm
         Who is asked before something is signed that spends: a function that is shown the text and says yes or no.
         Default: ask the person at the keyboard, and refuse where there is none. ``False`` asks nobody.
@@ -104,6 +114,9 @@ class IExec:
         compass: str | None = None,
         poco_subgraph: str | None = None,
         confirms: int = 1,
+        gas_price: int | str | None = None,
+        keystoredir: str | None = None,
+        tee_framework: str | None = None,
         confirm: Confirm | bool | None = None,
         store: Path | str | None = None,
         timeout_s: float = 10.0,
@@ -121,6 +134,9 @@ class IExec:
             address(hub_address, "hub_address") if hub_address else self.network.hub_address
         )
         self.confirms = confirms
+        self.gas_price = None if gas_price is None else wei(gas_price, "gas_price")
+        self.keystoredir = keystoredir
+        self.tee_framework = tee_framework
         # Retired chains follow the rules of their time, from before SDK 9 asked for the tags tee and tdx.
         self.require_tdx = self.network.live or self.network not in NETWORKS
         self.poll_s = 2.0
@@ -201,6 +217,13 @@ class IExec:
         if not self._urls["compass"]:
             return None
         return Compass(self._http("compass", "Compass API", CompassCallError), self.chain.chain_id)
+
+    @property
+    def files(self) -> Project:
+        """The project files of the current working directory, as the iExec CLI writes them (`services.project`)."""
+        from iexec_nb.services.project import Project
+
+        return Project()
 
     def workerpool_api(self, url: str) -> WorkerpoolApi:
         """Return the scheduler API of a workerpool at this URL (from `compass`)."""
