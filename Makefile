@@ -3,7 +3,7 @@
 # second run costs nothing and a changed constraints.txt or pyproject.toml (or a moved folder) is noticed.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lab check wheel-check bench lock clean
+.PHONY: help setup demo test lab check docs wheel-check bench lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,7 +22,8 @@ help:
 	@echo "make demo    run the tour against the sandbox; the executed notebook and its HTML land in build/"
 	@echo "make test    run the tests                      (PYTEST_ARGS='-k orders' for some of them)"
 	@echo "make lab     open the tour in JupyterLab"
-	@echo "make check   linters, types, import contracts, and the built wheel without the development packages"
+	@echo "make check   linters, types, import contracts, current docs, and the built wheel without the development packages"
+	@echo "make docs    write the generated pages of docs/"
 	@echo "make bench   measure against the bars           (prints a table, also build/bench.md)"
 	@echo "make lock    write constraints.txt anew         (UPGRADE=1 takes the newest versions)"
 	@echo "make clean   remove .venv, build and the caches of the tools"
@@ -49,7 +50,13 @@ check: $(READY)
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@$(BIN)/lint-imports
+	@$(PY) .ci/docs.py --check
+	@$(PY) .ci/parity.py --check
 	@$(PY) .ci/wheel_check.py
+
+docs: $(READY)
+	@$(PY) .ci/docs.py
+	@$(PY) .ci/parity.py
 
 wheel-check: $(READY)
 	@$(PY) .ci/wheel_check.py

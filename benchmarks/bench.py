@@ -109,6 +109,30 @@ def read_orders() -> Numbers:
     return {"seconds": statistics.median(spent), "orders": len(book)}
 
 
+def sign_orders() -> Numbers:
+    from dataclasses import replace
+
+    from iexec_nb.protocol.orders import WorkerpoolOrder
+    from iexec_nb.protocol.typed_data import Domain, verify_order
+    from iexec_nb.services.wallet import PrivateKeySigner
+
+    signer = PrivateKeySigner(os.urandom(32))
+    domain = Domain(chainId=421614, verifyingContract="0x" + "b2" * 20)
+    first = WorkerpoolOrder(workerpool="0x" + "12" * 20, category=0)
+    orders = [replace(first, workerpoolprice=price) for price in range(ORDERS)]
+    begin = time.perf_counter()
+    signed = []
+    for order in orders:
+        salted = order.signed("0x" + os.urandom(32).hex(), "0x")
+        assert salted.salt is not None
+        signed.append(salted.signed(salted.salt, signer.sign_order(salted, domain)))
+    middle = time.perf_counter()
+    hashes = {verify_order(order, domain, signer.address) for order in signed}
+    spent = time.perf_counter() - middle
+    assert len(hashes) == ORDERS
+    return {"sign": middle - begin, "verify": spent}
+
+
 def encrypt_dataset() -> Numbers:
     from iexec_nb.protocol import encryption
 
@@ -187,6 +211,14 @@ PROBES = {
         ),
     ),
     "run": Probe(app_run, 5, (Bar("app.run to the decrypted result", "seconds", "s", 3),)),
+    "sign": Probe(
+        sign_orders,
+        5,
+        (
+            Bar("signing 10,000 orders on one core, salts included", "sign", "s", 1),
+            Bar("verifying 10,000 orders on one core", "verify", "s", 1.2),
+        ),
+    ),
     "encrypt": Probe(
         encrypt_dataset,
         3,

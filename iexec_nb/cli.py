@@ -1,8 +1,11 @@
-"""The shell's front door: ``iexec-nb NOUN VERB ...`` and ``python -m iexec_nb``; parse, call, print."""
+"""The shell's front door: ``iexec-nb NOUN VERB ...`` and ``python -m iexec_nb``; parse, call, print.
+
+Words, messages for programs (``--raw``) and exit codes are those of the official CLI, so that a script or a habit
+carries over.
+"""
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,22 +13,43 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iexec_nb import __version__
+from iexec_nb.commands.table import JsonNumber
 from iexec_nb.errors import IExecError
+
+if TYPE_CHECKING:
+    from iexec_nb.client import IExec
+    from iexec_nb.commands import Call, Options
+
+PROGRAM = "iexec-nb"
+_UNSAFE = "--{} on a command line can be read by other users of this machine; without it you are asked"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 0, or 1 on any error."""
-    flags, words = _flags().parse_known_args(sys.argv[1:] if argv is None else list(argv))
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] in (["--version"], ["-V"]):
+        print(__version__)
+        return 0
+    if words[:1] == ["sandbox"]:
+        return _sandbox(words[1:])
+    import iexec_nb.client  # noqa: F401
+    from iexec_nb import commands
+
+    regular, options = commands.split(words)
     try:
-        if words[:1] == ["sandbox"]:
-            return _sandbox()
-        return _command(flags, words)
+        if options.help or not regular:
+            return _help(regular)
+        return _command(words, options)
     except IExecError as error:
-        body = {"ok": False, "error": {"name": type(error).__name__, "message": error.message}}
-        print(json.dumps(body) if flags.raw else f"{type(error).__name__}: {error}", file=sys.stderr)
+        if options.raw:
+            name = " ".join(["iexec", *regular[:2]])
+            body = {"ok": False, "command": name, "error": {"name": type(error).__name__, "message": error.message}}
+            print(json.dumps(body, ensure_ascii=False), file=sys.stderr)
+        else:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         # What was paid for goes on; the notes say how to come back to it.
@@ -33,48 +57,109 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _flags() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="iexec-nb", add_help=False, allow_abbrev=False)
-    parser.add_argument("--chain")
-    parser.add_argument("--raw", action="store_true")
-    parser.add_argument("--help", "-h", action="store_true")
-    parser.add_argument("--version", "-V", action="version", version=__version__)
-    return parser
+def _help(words: Sequence[str]) -> int:
+    from iexec_nb.commands import help_text
 
-
-def _command(flags: argparse.Namespace, words: Sequence[str]) -> int:
-    from iexec_nb import commands
-    from iexec_nb.client import IExec
-
-    if flags.help or not words:
-        print(commands.help_text(words, "iexec-nb"), end="")
-        if not words:
-            print("\niexec-nb sandbox starts a complete local iExec and prints where it is.")
-        return 0
-    words, answered = commands.without_answer(words)
-    call = commands.parse(words, program="iexec-nb")
-    value = call.on(IExec(flags.chain, confirm=False if answered else None))
-    print(json.dumps({"ok": True, **_members(call, value)}) if flags.raw else _text(value))
+    print(help_text(words, PROGRAM), end="")
+    if not words:
+        print(
+            "\niexec-nb sandbox starts a complete local iExec and prints its chain.json; --fund ADDRESS fills a wallet."
+        )
     return 0
 
 
-def _sandbox() -> int:
+def _command(words: Sequence[str], options: Options) -> int:
+    from iexec_nb import commands
+
+    call = commands.parse(words, program=PROGRAM, private=True)
+    if not options.quiet and not options.raw:
+        _warn(call)
+    client = _client(call.options)
+    try:
+        value = call.on(client)
+    finally:
+        client.close()
+    members = _members(call, value)
+    failed = "fail" in members
+    # What failed in part is said where errors are said, as in the official CLI; unlike there, it is also a failure.
+    stream = sys.stderr if failed else sys.stdout
+    if options.raw:
+        print(json.dumps({"ok": not failed, **members}, ensure_ascii=False), file=stream)
+    else:
+        print(_text(call, value, members), file=stream)
+    return 1 if failed else 0
+
+
+def _client(options: Options) -> IExec:
+    """Return the client of one command: chain and wallet are found as the official CLI finds them."""
+    from iexec_nb import client
+    from iexec_nb.protocol.types import uint256
+    from iexec_nb.services.wallet import find_wallet
+
+    session = options.session
+    confirms = session.get("confirms")
+    keys = {name: session.get(name) for name in ("wallet_file", "wallet_address", "keystoredir", "password")}
+    try:
+        signer = find_wallet(**keys)
+    except IExecError as error:
+        if any(value is not None for value in keys.values()):
+            raise
+        # Nobody asked for this wallet, and most commands need none; one that does will say so.
+        signer = None
+        if not options.quiet and not options.raw:
+            print(f"Warning: no wallet was loaded: {error.message}", file=sys.stderr)
+    return client.IExec(
+        session.get("chain"),
+        signer=signer,
+        keystoredir=session.get("keystoredir"),
+        gas_price=session.get("gas_price"),
+        tee_framework=session.get("tee_framework"),
+        confirms=1 if confirms is None else uint256(confirms, "confirms"),
+        confirm=False if options.answered else None,
+    )
+
+
+def _warn(call: Call) -> None:
+    from iexec_nb.protocol.types import Secret
+
+    given = {**call.options.session, **call.kwargs}
+    for name in sorted(name for name, value in given.items() if isinstance(value, Secret)):
+        print(f"Warning: {_UNSAFE.format(name.replace('_', '-'))}", file=sys.stderr)
+
+
+def _sandbox(words: Sequence[str]) -> int:
+    """Run a local iExec until it is stopped; ``--fund ADDRESS`` gives a wallet ether and RLC on it."""
+    import argparse
     import signal
     import threading
 
     from iexec_nb.sandbox.network import Sandbox
 
+    parser = argparse.ArgumentParser(prog=f"{PROGRAM} sandbox", description=_sandbox.__doc__)
+    parser.add_argument(
+        "--fund", metavar="ADDRESS", action="append", default=[], help="a wallet that gets 10 ether and 100 RLC"
+    )
+    funded = parser.parse_args(words).fund
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    with Sandbox() as net:
-        endpoints = net.serve()
-        print(json.dumps(endpoints.chain_json(), indent=2), flush=True)
-        print("A local iExec runs at these addresses; Ctrl-C stops it.", file=sys.stderr, flush=True)
-        stop.wait()
+    try:
+        with Sandbox() as net:
+            for wallet in funded:
+                net.fund(wallet, rlc="100 RLC", eth="10 ether")
+            print(json.dumps(net.serve().chain_json(), indent=2), flush=True)
+            print("A local iExec runs at these addresses; Ctrl-C stops it.", file=sys.stderr, flush=True)
+            stop.wait()
+    except IExecError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 1
     return 0
 
 
-def _members(call: Any, value: object) -> dict[str, Any]:
+def _members(call: Call, value: object) -> dict[str, Any]:
+    if call.command.raw is not None:
+        return {name: _plain(one) for name, one in call.command.raw(value).items() if one is not None}
     plain = _plain(value)
     return plain if isinstance(plain, dict) else {call.command.verb.replace("-", "_"): plain}
 
@@ -94,18 +179,54 @@ def _plain(value: object) -> Any:
         return value.value
     if isinstance(value, datetime):
         return value.isoformat()
-    # Numbers are text in the CLI's JSON, because JavaScript rounds above 2**53; a path or a secret is its text.
-    return (
-        value
-        if isinstance(value, str | bool) or value is None
-        else value.name
-        if isinstance(value, Path)
-        else str(value)
-    )
+    if isinstance(value, str | bool | JsonNumber) or value is None:
+        return value
+    # Other numbers are text in the CLI's JSON, because JavaScript rounds above 2**53; a secret is its stars.
+    return value.name if isinstance(value, Path) else str(value)
 
 
-def _text(value: object) -> str:
-    return value.to_string() if hasattr(value, "to_string") else str(value)
+def _text(call: Call, value: object, members: Mapping[str, Any]) -> str:
+    """Return what people read: a table as a table, a record member by member, anything else as it shows itself."""
+    if hasattr(value, "to_string"):
+        return str(value.to_string())
+    if is_dataclass(value) or isinstance(value, Mapping) or "fail" in members:
+        return "\n".join(_lines(members, "", "ether" if call.command.unit == "ether" else "RLC"))
+    return str(value)
+
+
+def _lines(members: Mapping[str, Any], indent: str, coin: str) -> list[str]:
+    lines = []
+    for name, value in members.items():
+        if isinstance(value, Mapping) and value:
+            lines += [f"{indent}{name}:", *_lines(value, indent + "  ", coin)]
+        elif isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
+            lines.append(f"{indent}{name}:")
+            for one in value:
+                first, *rest = _lines(one, indent + "    ", coin)
+                lines += [f"{indent}  - {first.lstrip()}", *rest]
+        else:
+            lines.append(f"{indent}{name}: {_readable(name, value, coin)}".rstrip())
+    return lines
+
+
+def _readable(name: str, value: Any, coin: str) -> str:
+    """Return a member as people read it: money with its unit, a tag with its names."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if (
+        isinstance(value, str)
+        and value.isdecimal()
+        and (name in ("stake", "locked", "amount") or name.endswith("price"))
+    ):
+        from iexec_nb.protocol.units import format_ether, format_rlc
+
+        is_ether = coin == "ether" and name == "amount"
+        return f"{value} {'wei' if is_ether else 'nRLC'} ({(format_ether if is_ether else format_rlc)(int(value))})"
+    if name == "tag" and isinstance(value, str):
+        from iexec_nb.protocol import tags
+
+        return f"{value} ({', '.join(tags.describe(value)) or 'none'})"
+    return "" if value is None else str(value)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,12 @@ from iexec_nb.actions.app import AppActions
 from iexec_nb.actions.category import CategoryActions
 from iexec_nb.actions.dataset import DatasetActions
 from iexec_nb.actions.deal import DealActions
+from iexec_nb.actions.hub import HubActions
 from iexec_nb.actions.order import OrderActions
 from iexec_nb.actions.orderbook import OrderbookActions
+from iexec_nb.actions.project import ProjectActions
+from iexec_nb.actions.registry import RegistryActions
+from iexec_nb.actions.requester import RequesterActions
 from iexec_nb.actions.result import ResultActions
 from iexec_nb.actions.storage import StorageActions
 from iexec_nb.actions.store import Store
@@ -38,7 +42,7 @@ from iexec_nb.errors import (
 )
 from iexec_nb.protocol import foreign
 from iexec_nb.protocol.networks import DEFAULT, NETWORKS, Network, network
-from iexec_nb.protocol.types import Address, Secret, address, shown
+from iexec_nb.protocol.types import Address, Secret, address, shown, uint256
 from iexec_nb.protocol.units import wei
 from iexec_nb.services.lazy import lazy
 from iexec_nb.services.wallet import PrivateKeySigner, Signer
@@ -123,7 +127,8 @@ class IExec:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         _check(confirms, confirm, timeout_s)
-        self.network = _network(chain, rpc, hub_address)
+        self._made_with = {name: value for name, value in locals().items() if name != "self"}
+        self.network = _network(chain, rpc, hub_address, tee_framework)
         self.signer = _signer(signer)
         given = {
             "rpc": _endpoint(rpc), "sms": sms, "market": market, "ipfs_gateway": ipfs_gateway, "ipfs_node": ipfs_node,
@@ -138,7 +143,7 @@ class IExec:
         self.keystoredir = keystoredir
         self.tee_framework = tee_framework
         # Retired chains follow the rules of their time, from before SDK 9 asked for the tags tee and tdx.
-        self.require_tdx = self.network.live or self.network not in NETWORKS
+        self.require_tdx = not any(known.chain_id == self.network.chain_id and not known.live for known in NETWORKS)
         self.poll_s = 2.0
         self.timeout_s = timeout_s
         self.transport = transport
@@ -156,10 +161,14 @@ class IExec:
         self.category = CategoryActions(self)
         self.order = OrderActions(self)
         self.orderbook = OrderbookActions(self)
+        self.hub = HubActions(self)
         self.deal = DealActions(self)
         self.task = TaskActions(self)
         self.result = ResultActions(self)
+        self.requester = RequesterActions(self)
         self.storage = StorageActions(self)
+        self.project = ProjectActions(self)
+        self.registry = RegistryActions(self)
 
     @lazy
     def chain(self) -> Chain:
@@ -176,7 +185,9 @@ class IExec:
         if self.hub_address is None:
             raise self._unset("hub_address")
         rpc = Rpc(self._url("rpc"), timeout_s=self.timeout_s)
-        chain = Chain(rpc, self.hub_address, confirms=self.confirms, chain_id=self.network.chain_id)
+        chain = Chain(
+            rpc, self.hub_address, confirms=self.confirms, chain_id=self.network.chain_id, gas_price=self.gas_price
+        )
         try:
             # Two chains may have a hub at one address: what a node of the other chain says would be believed.
             _ = chain.hub
@@ -274,7 +285,8 @@ class IExec:
         if self._confirm is False:
             return
         ask = self._confirm if callable(self._confirm) else _ask
-        if not ask(f"{text}\n  chain: {self.network.name} ({self.network.chain_id})"):
+        origin = f", {self.network.notes}" if (self.network.notes or "").startswith("from chain.json") else ""
+        if not ask(f"{text}\n  chain: {self.network.name} ({self.network.chain_id}){origin}"):
             raise ConfigurationError("Operation aborted by user.")
 
     @contextmanager
@@ -285,6 +297,52 @@ class IExec:
             yield
         finally:
             self._confirm = before
+
+    def with_options(
+        self,
+        *,
+        chain: str | None = None,
+        wallet_address: str | None = None,
+        wallet_file: str | None = None,
+        keystoredir: str | None = None,
+        password: Secret | None = None,
+        gas_price: int | str | None = None,
+        confirms: int | str | None = None,
+        tee_framework: str | None = None,
+    ) -> IExec:
+        """Return a client like this one with some things changed: what the options of a command line say.
+
+        Parameters
+        ----------
+        chain
+            Another chain; then the services are that chain's own.
+        wallet_address, wallet_file, keystoredir, password
+            Another wallet, found as the CLI finds it.
+        gas_price, confirms, tee_framework
+            As for a new client.
+
+        Raises
+        ------
+        ConfigurationError
+            When there is no such chain or wallet.
+        """
+        given: dict[str, Any] = dict(self._made_with)
+        given |= {"chain": self.network, "signer": self.signer, "confirm": self._confirm}
+        if chain is not None and chain not in (self.network.name, str(self.network.chain_id)):
+            keep = ("signer", "confirms", "gas_price", "keystoredir", "confirm", "store", "timeout_s")
+            given = {name: given[name] for name in keep} | {"chain": chain}
+        changed = {"gas_price": gas_price, "keystoredir": keystoredir, "tee_framework": tee_framework}
+        given |= {name: value for name, value in changed.items() if value is not None}
+        if confirms is not None:
+            given["confirms"] = uint256(confirms, "confirms")
+        if any(one is not None for one in (wallet_address, wallet_file, keystoredir, password)):
+            from iexec_nb.services.wallet import find_wallet
+
+            given["signer"] = find_wallet(
+                wallet_file=wallet_file, wallet_address=wallet_address, keystoredir=given["keystoredir"],
+                password=password,
+            )  # fmt: skip
+        return IExec(**given)
 
     def activate(self) -> IExec:
         """Make this the client that ``%iexec`` and `active` use; return it."""
@@ -314,6 +372,10 @@ class IExec:
         http = Http(url, service=service, error=error, transport=self.transport, timeout_s=self.timeout_s)
         self._connections.append(http)
         return http
+
+    def url(self, name: str) -> str | None:
+        """Return the address that is used of a service (``rpc sms market ipfs_gateway ...``), if there is one."""
+        return self._urls[name]
 
     def _url(self, name: str) -> str:
         if url := self._urls[name]:
@@ -365,9 +427,14 @@ def _signer(given: Signer | Secret | None) -> Signer | None:
     )
 
 
-def _network(chain: str | int | Network | None, rpc: Any, hub_address: str | None) -> Network:
+def _network(
+    chain: str | int | Network | None, rpc: Any, hub_address: str | None, tee_framework: str | None
+) -> Network:
     if isinstance(chain, Network):
         return chain
+    # Whoever gives node and contracts means those, whatever a file in the folder says.
+    if (rpc is None or hub_address is None) and (found := _of_project(chain, tee_framework)):
+        return found
     wanted = chain if chain is not None else os.environ.get("IEXEC_NB_CHAIN", DEFAULT)
     try:
         return network(wanted)
@@ -375,6 +442,19 @@ def _network(chain: str | int | Network | None, rpc: Any, hub_address: str | Non
         if rpc is None or hub_address is None or not str(wanted).isdigit():
             raise
         return Network(chain_id=int(wanted), name=f"chain {wanted}")
+
+
+def _of_project(chain: str | int | None, tee_framework: str | None) -> Network | None:
+    """Return the chain as the ``chain.json`` of the working folder has it, where there is such a file that knows it."""
+    # Most people have no project, and the module that reads one is not needed then.
+    if not Path("chain.json").is_file():
+        return None
+    from iexec_nb.services.project import Project
+
+    project = Project()
+    if chain is None or project.has_chain(chain):
+        return project.network(chain, tee_framework=tee_framework)
+    return None
 
 
 def _endpoint(rpc: Any) -> str | None:

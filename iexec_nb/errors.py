@@ -220,7 +220,12 @@ class OrderMismatchError(IExecError, ValueError):
 
     def __str__(self) -> str:
         head, *rest = super().__str__().split("\n")
-        return "\n".join([head, *(f"  - {getattr(reason, 'message', reason)}" for reason in self.reasons), *rest])
+        lines = [head]
+        for reason in self.reasons:
+            lines.append(f"  - {getattr(reason, 'message', reason)}")
+            if fix := getattr(reason, "fix", ""):
+                lines.append(f"    fix: {fix}")
+        return "\n".join([*lines, *rest])
 
 
 class OrderConsumedError(OrderMismatchError):

@@ -211,7 +211,19 @@ ACCOUNTS = Schema(
     ),
     ("address", "stake", "locked"),
 )
-SCHEMAS = (APP_ORDERS, DATASET_ORDERS, WORKERPOOL_ORDERS, REQUEST_ORDERS, DEALS, TASKS, CATEGORIES, ACCOUNTS)
+WALLETS = Schema(
+    "WALLETS",
+    (
+        Column("address", TEXT, "", "address of the wallet"),
+        Column("file", TEXT, "", "name of the file"),
+        Column("date", TIME, "", "when the file was made, as its name says"),
+        Column("kind", TEXT, "", "keystore (encrypted) or unencrypted"),
+    ),
+    ("address", "file"),
+)
+SCHEMAS = (
+    APP_ORDERS, DATASET_ORDERS, WORKERPOOL_ORDERS, REQUEST_ORDERS, DEALS, TASKS, CATEGORIES, ACCOUNTS, WALLETS,
+)  # fmt: skip
 ORDER_TABLES = {schema.kind: schema for schema in SCHEMAS if schema.kind}
 
 

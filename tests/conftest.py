@@ -5,12 +5,14 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import tempfile
 from typing import Any
 
 import pytest
 
 os.environ["MPLBACKEND"] = "agg"
 os.environ.pop("IEXEC_NB_CHAIN", None)
+os.environ.pop("IEXEC_NB_PASSWORD", None)
 
 
 class OutsideNetworkError(RuntimeError):
@@ -59,6 +61,8 @@ def block_outside_network(patch: pytest.MonkeyPatch) -> None:
 
 
 _guard = pytest.MonkeyPatch()
+_data = tempfile.TemporaryDirectory(prefix="iexec-nb-tests-")
+os.environ["XDG_DATA_HOME"] = _data.name
 
 
 def pytest_configure() -> None:
@@ -68,3 +72,4 @@ def pytest_configure() -> None:
 
 def pytest_unconfigure() -> None:
     _guard.undo()
+    _data.cleanup()

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import iexec_nb.client
-from iexec_nb import commands
-from iexec_nb.commands import COMMANDS, NOUNS, Command, help_text, parse, words_after
+from iexec_nb.commands import COMMANDS, NOUNS, Command, Known, completions, help_text, parse, split
 from iexec_nb.errors import ValidationError
+from iexec_nb.protocol.types import Secret
 
 ROOT = Path(__file__).resolve().parent.parent
 ALL = sorted(COMMANDS)
@@ -38,7 +38,10 @@ def one(request: pytest.FixtureRequest) -> Command:
 
 
 def objects() -> dict[str, object]:
-    return {name: object() for name in ("order", "signed", "app", "pool", "request", "dataset")}
+    return {
+        name: object()
+        for name in ("order", "orders", "signed", "app", "pool", "request", "dataset", "encrypted", "key", "token")
+    }
 
 
 def test_every_verb_of_the_journeys_is_there() -> None:
@@ -56,7 +59,7 @@ def test_every_noun_is_an_attribute_of_the_client_and_has_a_summary() -> None:
 def test_a_command_has_a_summary_and_an_example_that_parses(one: Command) -> None:
     assert re.fullmatch(r"[A-Z].*[.]", one.summary), one.summary
     words = shlex.split(one.example)
-    assert words[:2] == [one.noun, one.verb]
+    assert one.example.startswith(one.line)
     call = parse(words, objects())
     assert call.command is one
     inspect.signature(one.function).bind("client", *call.args, **call.kwargs)
@@ -64,15 +67,15 @@ def test_a_command_has_a_summary_and_an_example_that_parses(one: Command) -> Non
 
 def test_a_command_has_a_help_page_for_people(one: Command) -> None:
     page = help_text([one.noun, one.verb])
-    assert one.summary.split(",")[0].split(";")[0][:40] in re.sub(r"\s+", " ", page)
-    assert f"%iexec {one.noun} {one.verb}" in page
+    assert one.summary.replace("`", "")[:40] in re.sub(r"\s+", " ", page)
+    assert f"%iexec {one.line}" in page
     assert f"%iexec {one.example}" in page
     assert not INTERNALS.search(page), INTERNALS.search(page)
     for heading in ("Returns", "Raises", "----"):
         assert heading not in page
     for parameter in list(inspect.signature(one.function).parameters.values())[1:]:
         if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
-            assert f"--{parameter.name.replace('_', '-')}" in page
+            assert f"--{parameter.name.rstrip('_').replace('_', '-')}" in page
 
 
 def test_a_parameter_of_a_command_is_explained(one: Command) -> None:
@@ -86,14 +89,23 @@ def test_a_parameter_of_a_command_is_explained(one: Command) -> None:
 def test_a_command_names_its_source_and_what_it_returns(one: Command) -> None:
     doc = inspect.getdoc(one.function) or ""
     assert "Source\n------" in doc or (one.noun, one.verb) in {
-        ("order", "create"), ("order", "estimate"), ("result", "generate-encryption-keypair"), ("result", "decrypt"),
+        ("order", "create"), ("order", "estimate"), ("order", "explain"),
+        ("result", "generate-encryption-keypair"), ("result", "decrypt"),
     }  # fmt: skip
 
 
 def test_an_alias_is_the_same_command(one: Command) -> None:
     for alias in one.aliases:
         words = shlex.split(one.example)
-        assert parse([words[0], alias, *words[2:]], objects()).command is one
+        assert parse([one.noun, alias, *words[2:]], objects()).command is one
+
+
+def test_every_parameter_has_its_text_on_the_help_page_also_where_several_share_one() -> None:
+    page = help_text(["order", "estimate"], width=200)
+    for name in ("--apporder", "--workerpoolorder", "--requestorder", "--datasetorder"):
+        lines = [line for line in page.splitlines() if line.startswith("│") and name in line]
+        assert len(lines) == 1
+        assert "orders" in lines[0].partition(name)[2], lines[0]
 
 
 def test_a_noun_and_everything_have_a_help_page() -> None:
@@ -121,13 +133,13 @@ def test_help_is_as_wide_as_asked() -> None:
         ("app", ("deploy", "run", "show")),
         ("nonsense", ("'nonsense'", "wallet")),
         ("app nonsense", ("'nonsense'", "deploy")),
-        ("app run", ("app", "--help")),
+        ("app transfer", ("app", "--help")),
         (f"app run {ADDRESS} --categry 0", ("--categry", "category")),
         (f"app run {ADDRESS} --category", ("category",)),
         (f"app run {ADDRESS} too many", ("too",)),
         (f"wallet show {ADDRESS} {ADDRESS}", (ADDRESS,)),
         ("account deposit", ("amount", "account deposit")),
-        ("app deploy --name x", ("multiaddr",)),
+        (f"app transfer {ADDRESS}", ("--to",)),
         ("order sign $missing", ("'missing'", "variable")),
         ("$order sign", ("command",)),
         ("order $sign", ("command",)),
@@ -194,12 +206,42 @@ def test_values_with_unicode_spaces_and_equals_stay_whole() -> None:
     assert call.kwargs["name"] == "Ü ☃ = x"
 
 
-def test_what_follows_is_completed_without_any_request() -> None:
-    assert list(words_after([])) == sorted(NOUNS)
-    assert "run" in list(words_after(["app"]))
-    assert "--encrypt-result" in list(words_after(["app", "run"]))
-    assert list(words_after(["nonsense"])) == []
-    assert list(words_after(["app", "nonsense"])) == []
+KNOWN = Known(chains=["arbitrum-mainnet", "dev"], addresses=[ADDRESS, "0x" + "ab" * 20], names=["order", "orders"])
+
+
+@pytest.mark.parametrize(
+    ("line", "current", "offered"),
+    [
+        ("", "orderb", ["orderbook"]),
+        ("", "inf", ["info"]),
+        ("app", "ru", ["run"]),
+        ("app run", "--encrypt", ["--encrypt-result"]),
+        (f"app run {ADDRESS} --encrypt-result", "--encrypt", []),
+        (f"app run {ADDRESS} --secret 1=a", "--sec", ["--secret"]),
+        ("wallet show --chain", "", ["arbitrum-mainnet", "dev"]),
+        ("wallet show --chain", "d", ["dev"]),
+        ("--chain dev wallet", "sho", ["show"]),
+        ("app run", "0x1", [ADDRESS]),
+        (f"app run {ADDRESS} --workerpool", "0xa", ["0x" + "ab" * 20]),
+        ("order sign", "$order", ["$orders"]),
+        ("order create", "wo", ["workerpool"]),
+        ("orderbook workerpool", "--require", ["--require-tag"]),
+        ("nonsense", "", []),
+        ("app nonsense", "", []),
+    ],
+)
+def test_what_follows_is_completed_from_what_is_known(line: str, current: str, offered: list[str]) -> None:
+    assert completions(line.split(), current, KNOWN) == offered
+
+
+def test_nouns_verbs_and_options_are_all_offered() -> None:
+    assert set(completions([], "")) >= set(NOUNS)
+    for noun, verb in ALL:
+        assert verb in completions([noun], "")
+        for parameter in COMMANDS[noun, verb].parameters:
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                assert f"--{parameter.name.rstrip('_').replace('_', '-')}" in completions([noun, verb], "--")
+        assert "--chain" in completions([noun, verb], "--")
 
 
 @pytest.mark.parametrize(
@@ -213,7 +255,94 @@ def test_what_follows_is_completed_without_any_request() -> None:
     ],
 )
 def test_the_answer_to_the_question_is_taken_off_the_line(line: str, rest: str, answered: bool) -> None:
-    assert commands.without_answer(line.split()) == (rest.split(), answered)
+    words, options = split(line.split())
+    assert (words, options.answered) == (rest.split(), answered)
+
+
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_options_of_every_command_stand_anywhere(place: int) -> None:
+    words = f"account show {ADDRESS}".split()
+    words[place:place] = [
+        "--chain",
+        "dev",
+        "--gas-price",
+        "1",
+        "gwei",
+        "--confirms=3",
+        "--raw",
+        "--wallet-address",
+        ADDRESS,
+    ]
+    call = parse(words)
+    assert call.args == (ADDRESS,)
+    assert call.options.session == {"chain": "dev", "gas_price": "1 gwei", "confirms": "3", "wallet_address": ADDRESS}
+    assert call.options.raw
+    assert not call.options.quiet
+
+
+def test_a_value_is_a_value_whatever_it_looks_like() -> None:
+    for value in ("--raw", "--fast -n 3", "-h", "--chain dev", "--yes"):
+        call = parse(["app", "run", ADDRESS, "--args", value, "--category", "0"])
+        assert call.kwargs == {"args": value, "category": "0"}
+        assert call.options == parse(["app", "run", ADDRESS]).options
+
+
+def test_an_option_with_an_optional_value_stands_alone_or_with_it() -> None:
+    name = "0x" + "34" * 32
+    call = parse(["order", "show", "--app", name, "--dataset", "--deals"])
+    assert call.kwargs == {"app": name, "dataset": True, "deals": True}
+
+
+def test_an_amount_takes_its_unit_as_a_word_of_its_own() -> None:
+    assert parse(["app", "publish", ADDRESS, "--price", "1", "RLC"]).kwargs["price"] == "1 RLC"
+    assert parse(["app", "publish", "--price", "0.5", "RLC", "--volume", "3", ADDRESS]).args == (ADDRESS,)
+    order = parse(["order", "create", "app", "--app", ADDRESS, "--appprice", "1", "RLC"])
+    assert order.kwargs["appprice"] == "1 RLC"
+
+
+@pytest.mark.parametrize(
+    ("line", "amount"),
+    [
+        ("wallet send-RLC 5 --to X", "5 RLC"),
+        ("wallet send-RLC '5 nRLC' --to X", "5 nRLC"),
+        ("wallet send-ether 0.1 --to X", "0.1 ether"),
+        ("account deposit 5", "5"),
+    ],
+)
+def test_a_bare_number_has_the_unit_that_the_cli_gives_it(line: str, amount: str) -> None:
+    assert parse(shlex.split(line)).args == (amount,)
+    assert parse(["wallet", "send-RLC", "5", "nRLC", "--to", "X"]).args == ("5", "nRLC")
+
+
+def test_the_spelling_of_an_option_does_not_count() -> None:
+    for option in ("--dataset-restrict", "--datasetrestrict", "--datasetRestrict", "--dataset_restrict"):
+        assert parse(["app", "publish", ADDRESS, option, ADDRESS]).kwargs["datasetrestrict"] == ADDRESS
+
+
+def test_a_secret_stands_on_no_line_that_is_kept() -> None:
+    words = ["requester", "push-secret", "my-secret", "--secret-value", "hunter2"]
+    with pytest.raises(ValidationError) as caught:
+        parse(words)
+    assert "hunter2" not in str(caught.value)
+    assert "$secret_value" in str(caught.value)
+    held = Secret("hunter2")
+    assert parse([*words[:-1], "$held"], {"held": held}).kwargs["secret_value"] is held
+    private = parse(words, private=True).kwargs["secret_value"]
+    assert isinstance(private, Secret)
+    assert private.reveal() == "hunter2"
+    key = "0x" + "5e" * 32
+    with pytest.raises(ValidationError) as refused:
+        parse(["wallet", "import", key])
+    assert key[4:] not in str(refused.value)
+
+
+def test_a_word_behind_two_hyphens_is_an_argument() -> None:
+    assert parse(["app", "show", "--user", ADDRESS, "--", "3"]).args == ("3",)
+
+
+def test_a_shortcut_needs_no_noun() -> None:
+    assert parse(["info", "--chain", "dev"]).command is COMMANDS["hub", "info"]
+    assert parse(["init", "--skip-wallet"]).command is COMMANDS["project", "init"]
 
 
 def test_a_verb_without_an_underscore_or_with_one_is_the_same() -> None:

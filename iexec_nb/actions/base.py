@@ -38,7 +38,7 @@ class Noun:
         return address(given) if given is not None else self._signer("know whose address is meant").address
 
     def __repr__(self) -> str:
-        verbs = [name for name in vars(type(self)) if not name.startswith("_")]
+        verbs = [name for name in dir(type(self)) if not name.startswith("_")]
         return f"<{type(self).__name__}: {', '.join(verbs)}>"
 
 
@@ -59,7 +59,9 @@ def text_of(given: object, name: str, example: str | None = None) -> str:
         if isinstance(given, str) and (given.encode() or example is None):
             return given
     rule = f'text, such as "{example}"' if example else "text"
-    raise ValidationError(f"{shown(given)!r} is not a valid {name}", hint=f"give {name} as {rule}")
+    raise ValidationError(
+        f"{shown(given)!r} is not a valid {name}", context={"argument": name}, hint=f"give {name} as {rule}"
+    )
 
 
 def file_at(given: object, hint: str) -> Path:

@@ -2,96 +2,50 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Mapping
+from typing import Any
 
-from iexec_nb.actions.base import file_at, secret_of, text_of
-from iexec_nb.actions.entries import Registered
+from iexec_nb.actions.base import Amount, Tags, text_of
+from iexec_nb.actions.dataset_encryption import DatasetEncryption
+from iexec_nb.actions.entries import deployed_raw, published_raw, required, unpublished_raw
+from iexec_nb.actions.inits import DatasetInit
 from iexec_nb.commands import command, noun
-from iexec_nb.errors import ValidationError
-from iexec_nb.protocol import cid, encryption
-from iexec_nb.protocol.receipts import Deployed, EncryptedDataset
+from iexec_nb.protocol import cid
+from iexec_nb.protocol.receipts import Deployed, Transferred
 from iexec_nb.protocol.resources import Dataset
-from iexec_nb.protocol.types import Secret, address, bytes32
+from iexec_nb.protocol.types import Address, Bytes32, address, bytes32
 
-if TYPE_CHECKING:
-    import pandas as pd
+
+def _raw(dataset: Dataset) -> dict[str, Any]:
+    shown = {
+        "datasetChecksum": dataset.datasetChecksum, "datasetMultiaddr": dataset.datasetMultiaddr,
+        "datasetName": dataset.datasetName, "owner": dataset.owner, "registry": dataset.registry,
+    }  # fmt: skip
+    return {"address": dataset.address, "dataset": shown}
 
 
 @noun("dataset")
-class DatasetActions(Registered):
-    """Datasets: encrypt, deploy, and hand the key to the secret service."""
-
-    kind = "dataset"
-
-    @command("dataset encrypt ./prices.csv")
-    def encrypt(
-        self,
-        source: str | Path | bytes | pd.DataFrame,
-        /,
-        *,
-        target: str | Path | None = None,
-        key: Secret | None = None,
-        force: bool = False,
-    ) -> EncryptedDataset:
-        """Encrypt a file or a table with AES-256-CBC and return where it lies, its checksum and its key.
-
-        The key is kept in the client's store under the checksum, so that `push_secret` finds it. A DataFrame is
-        encrypted as CSV without its index.
-
-        Parameters
-        ----------
-        source
-            A path, bytes or a DataFrame.
-        target
-            The encrypted file; default: ``<source>.enc`` beside a file, else a file in the client's store.
-        key
-            A dataset key (base64 of 32 bytes); default: a new random one.
-        force
-            Replace an encrypted file that is there.
-
-        Returns
-        -------
-        EncryptedDataset
-            ``path``, ``checksum`` (SHA-256 of the encrypted file, ``0x`` text), ``size`` (bytes) and ``key``.
-
-        Raises
-        ------
-        ValidationError
-            When there is no such file, the encrypted one is there already, or the key is not base64 of 32 bytes.
-
-        Source
-        ------
-        Format: 16 bytes IV, then AES-256-CBC with PKCS#7, as SDK 6 to 9.
-        """
-        secret = secret_of(key) if key is not None else encryption.generate_dataset_key(self._client.random_bytes(32))
-        raw = encryption.dataset_key(secret)
-        iv = self._client.random_bytes(16)
-        content, goal = self._source(source, f"{iv.hex()}.enc")
-        goal = Path(target).expanduser() if target is not None else goal
-        if goal.exists() and not force:
-            raise ValidationError(
-                f"{goal.name!r} is there already", hint="replace it with force=True (--force), or give target=..."
-            )
-        encrypted = encryption.encrypt_file(content, goal, raw, iv)
-        self._client.store.keep_dataset_key(encrypted.checksum, secret)
-        return EncryptedDataset(path=encrypted.path, checksum=encrypted.checksum, size=encrypted.size, key=secret)
-
-    def _source(self, source: Any, name: str) -> tuple[Path | BinaryIO, Path]:
-        """Return what to read, and where its encrypted form lies unless somewhere else is asked for."""
-        if not isinstance(source, str | Path):
-            return io.BytesIO(_content(source)), self._client.store.subfolder("encrypted") / name
-        path = file_at(source, "give the path of one file, bytes or a DataFrame")
-        return path, path.with_name(path.name + ".enc")
+class DatasetActions(DatasetEncryption, DatasetInit):
+    """Datasets: encrypt, deploy, publish, and hand the key to the secret service."""
 
     @command(
         'dataset deploy --name "prices" --multiaddr /ipfs/QmW2WQi7j6c7UgJTarActp7tDNikE4B2qXtFCfLPdsgaTQ '
         "--checksum 0x0000000000000000000000000000000000000000000000000000000000000000",
         spends=True,
+        js=("dataset.deployDataset",),
+        raw=deployed_raw,
     )
-    def deploy(self, *, name: str, multiaddr: str, checksum: str, owner: str | None = None) -> Deployed:
+    def deploy(
+        self,
+        *,
+        name: str | None = None,
+        multiaddr: str | None = None,
+        checksum: str | None = None,
+        owner: str | None = None,
+    ) -> Deployed:
         """Deploy a dataset: tell the chain where its encrypted bytes are, and return its address.
+
+        Without any argument the dataset of ``iexec.json`` is deployed, and its address kept in ``deployed.json``.
 
         Parameters
         ----------
@@ -113,23 +67,88 @@ class DatasetActions(Registered):
         ------
         ValidationError
             When an argument is malformed, or the same dataset is deployed already.
+        ConfigurationError
+            When nothing is given and there is no ``iexec.json`` with a dataset.
 
         Source
         ------
         Contract function ``createDataset`` of the DatasetRegistry.
         """
-        digest = bytes.fromhex(bytes32(checksum, "checksum")[2:])
-        place = cid.multiaddr_encode(text_of(multiaddr, "multiaddr", "/ipfs/Qm..."))
-        return self._deploy(name, owner, text_of(name, "name"), place, digest)
+        return self._deploy({"owner": owner, "name": name, "multiaddr": multiaddr, "checksum": checksum})
 
-    @command("dataset show 0x0123456789012345678901234567890123456789")
-    def show(self, dataset: str | int, /, *, user: str | None = None) -> Dataset:
+    @command(
+        'dataset predict-address --name "prices" --multiaddr /ipfs/QmW2WQi7j6c7UgJTarActp7tDNikE4B2qXtFCfLPdsgaTQ '
+        "--checksum 0x0000000000000000000000000000000000000000000000000000000000000000",
+        js=("dataset.predictDatasetAddress",),
+    )
+    def predict_address(
+        self,
+        *,
+        name: str | None = None,
+        multiaddr: str | None = None,
+        checksum: str | None = None,
+        owner: str | None = None,
+    ) -> Address:
+        """Return the address that `deploy` with the same arguments gives; nothing is sent.
+
+        Parameters
+        ----------
+        name
+            What people read about it.
+        multiaddr
+            Where the encrypted file is: ``/ipfs/<CID>`` or an https URL.
+        checksum
+            SHA-256 of the encrypted file, ``0x`` text (``EncryptedDataset.checksum``).
+        owner
+            Who owns it; default: the client's wallet.
+
+        Raises
+        ------
+        ValidationError
+            When an argument is malformed.
+
+        Source
+        ------
+        Contract function ``predictDataset`` of the DatasetRegistry.
+        """
+        return self._predict({"owner": owner, "name": name, "multiaddr": multiaddr, "checksum": checksum})
+
+    def _arguments(self, body: Mapping[str, Any]) -> tuple[Any, ...]:
+        return (
+            address(required(body, "owner"), "owner"),
+            text_of(required(body, "name"), "name"),
+            cid.multiaddr_encode(text_of(required(body, "multiaddr"), "multiaddr", "/ipfs/Qm...")),
+            bytes.fromhex(bytes32(required(body, "checksum"), "checksum")[2:]),
+        )
+
+    @command("dataset check-deployed 0x0123456789012345678901234567890123456789", js=("dataset.checkDeployedDataset",))
+    def check_deployed(self, dataset: str | None = None, /) -> bool:
+        """Tell whether there is a dataset at an address.
+
+        Parameters
+        ----------
+        dataset
+            The address; default: the one in ``deployed.json``.
+
+        Source
+        ------
+        Contract function ``isRegistered`` of the DatasetRegistry.
+        """
+        where = self._at(dataset)
+        return self._chain.registered(self.kind, [where])[where]
+
+    @command(
+        "dataset show 0x0123456789012345678901234567890123456789",
+        js=("dataset.showDataset", "dataset.showUserDataset"),
+        raw=_raw,
+    )
+    def show(self, dataset: str | int | None = None, /, *, user: str | None = None) -> Dataset:
         """Return a dataset as the chain knows it.
 
         Parameters
         ----------
         dataset
-            Its address, or its number among those of `user`.
+            Its address, or its number among those of `user`; default: the address in ``deployed.json``.
         user
             Whose, with a number; default: the client's wallet.
 
@@ -147,76 +166,141 @@ class DatasetActions(Registered):
         ------
         Contract ``Dataset``.
         """
-        return self._chain.dataset(self._address(dataset, user))
+        return self._chain.dataset(self._show_at(dataset, user))
 
-    @command("dataset push-secret 0x0123456789012345678901234567890123456789")
-    def push_secret(self, dataset: str, /, *, key: Secret | EncryptedDataset | None = None) -> bool:
-        """Hand a dataset's key to the secret service, which gives it to enclaves of matched deals only.
+    @command(
+        "dataset count --user 0x0123456789012345678901234567890123456789",
+        js=("dataset.countUserDatasets",),
+    )
+    def count(self, *, user: str | None = None) -> int:
+        """Return how many datasets somebody owns.
 
-        It can be done once: the service refuses another key for the same dataset.
+        Parameters
+        ----------
+        user
+            Whose; default: the client's wallet.
+
+        Source
+        ------
+        Contract function ``balanceOf`` of the DatasetRegistry.
+        """
+        return self._chain.count(self.kind, self._who(user))
+
+    @command(
+        "dataset transfer 0x0123456789012345678901234567890123456789 --to 0x1234567890123456789012345678901234567890",
+        spends=True,
+        js=("dataset.transferDataset",),
+    )
+    def transfer(self, dataset: str, /, *, to: str) -> Transferred:
+        """Give a dataset to somebody else, for good.
 
         Parameters
         ----------
         dataset
             Its address.
-        key
-            The key; default: the one that `encrypt` made for the checksum that the chain knows.
+        to
+            Who owns it from then on.
 
         Returns
         -------
-        bool
-            True.
+        Transferred
+            ``address``, ``to`` and ``txHash``.
 
         Raises
         ------
         ValidationError
-            When no key is known here for that dataset.
-        SecretExistsError
-            When a key was pushed before.
+            When there is no such dataset, or it is not the wallet's.
 
         Source
         ------
-        Endpoint ``POST /secrets/web3`` of the SMS.
+        Contract function ``safeTransferFrom`` of the DatasetRegistry.
         """
-        signer = self._signer("push the dataset's key")
-        where = address(dataset, "dataset")
-        given = key.key if isinstance(key, EncryptedDataset) else key
-        secret = secret_of(given) if given is not None else None
-        record = self._chain.dataset(where)
-        if secret is None:
-            secret = self._client.store.dataset_key(record.datasetChecksum)
-        if secret is None:
-            raise ValidationError(
-                f"no key is known here for dataset {where}",
-                context={"checksum": record.datasetChecksum},
-                hint="give what encrypt() returned: push_secret(dataset, key=encrypted)",
-            )
-        encryption.dataset_key(secret)
-        self._client.sms.push_web3(where, secret, signer)
-        return True
+        return self._transfer(dataset, to)
 
-    @command("dataset check-secret 0x0123456789012345678901234567890123456789")
-    def check_secret(self, dataset: str, /) -> bool:
-        """Tell whether the secret service holds a key for a dataset.
+    @command(
+        'dataset publish 0x0123456789012345678901234567890123456789 --price "0.1 RLC"',
+        spends=True,
+        raw=published_raw,
+    )
+    def publish(
+        self,
+        dataset: str | None = None,
+        /,
+        *,
+        price: Amount = 0,
+        volume: int | str = 1_000_000,
+        tag: Tags | None = None,
+        apprestrict: str | None = None,
+        workerpoolrestrict: str | None = None,
+        requesterrestrict: str | None = None,
+        skip_preflight_check: bool = False,
+    ) -> Bytes32:
+        """Offer a dataset on the market: sign an order for it, publish it and return its hash.
 
         Parameters
         ----------
         dataset
-            Its address.
+            Its address; default: the one in ``deployed.json``.
+        price
+            Of one task, in nRLC or with a unit.
+        volume
+            How many tasks.
+        tag
+            The hardware that it needs; default: ``tee,tdx``, what today's pools offer.
+        apprestrict
+            Only for this app, or those of a group contract.
+        workerpoolrestrict
+            Only on this pool, or those of a group contract.
+        requesterrestrict
+            Only for this requester, or those of a group contract.
+        skip_preflight_check
+            Do not ask the secret service whether it has the dataset's key.
+
+        Returns
+        -------
+        str
+            The order's hash.
+
+        Raises
+        ------
+        ValidationError
+            When an argument is malformed, the dataset is not the wallet's, or the preflight check fails.
+        MarketCallError
+            When the market refuses; its reason is in the message.
 
         Source
         ------
-        Endpoint ``HEAD /secrets/web3`` of the SMS.
+        EIP-712 under the hub's ``domain()``; endpoint ``POST /datasetorders`` of the market API.
         """
-        return self._client.sms.has_web3(address(dataset, "dataset"))
+        return self._publish(
+            dataset, price, volume=volume, tag=tag, apprestrict=apprestrict, workerpoolrestrict=workerpoolrestrict,
+            requesterrestrict=requesterrestrict, skip_preflight_check=skip_preflight_check,
+        )  # fmt: skip
 
+    @command("dataset unpublish 0x0123456789012345678901234567890123456789", raw=unpublished_raw)
+    def unpublish(self, dataset: str | None = None, /, *, all: bool = False) -> Bytes32 | tuple[Bytes32, ...]:
+        """Take the order that the wallet published last for a dataset off the market; return its hash.
 
-def _content(source: Any) -> bytes:
-    if isinstance(source, bytes | bytearray):
-        return bytes(source)
-    if hasattr(source, "to_csv") and hasattr(source, "columns"):
-        text: str = source.to_csv(index=False, lineterminator="\n")
-        return text.encode()
-    raise ValidationError(
-        f"a {type(source).__name__} cannot be encrypted", hint="give a path, bytes, or a DataFrame (it becomes a CSV)"
-    )
+        Who has the order already can still match it until it is cancelled.
+
+        Parameters
+        ----------
+        dataset
+            Its address; default: the one in ``deployed.json``.
+        all
+            All open orders for it; their hashes are returned.
+
+        Returns
+        -------
+        str or tuple of str
+
+        Raises
+        ------
+        MarketCallError
+            When the market lists none.
+
+        Source
+        ------
+        Endpoint ``PUT /datasetorders`` of the market API.
+        """
+        return self._unpublish(dataset, all=all)

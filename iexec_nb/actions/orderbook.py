@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from iexec_nb.actions.base import Noun, Tags
 from iexec_nb.actions.book import verified
-from iexec_nb.commands import command, noun
+from iexec_nb.commands import JsonNumber, command, noun
 from iexec_nb.errors import ValidationError
 from iexec_nb.protocol import tags
+from iexec_nb.protocol.orders import ORDERS
 from iexec_nb.protocol.types import address, uint256
 
 if TYPE_CHECKING:
@@ -24,7 +25,11 @@ Tag = Tags | None
 class OrderbookActions(Noun):
     """Orderbooks: the open orders of the market, verified, as DataFrames."""
 
-    @command("orderbook app 0x0123456789012345678901234567890123456789")
+    @command(
+        "orderbook app 0x0123456789012345678901234567890123456789",
+        js=("orderbook.fetchAppOrderbook",),
+        raw=lambda book: _raw(book, "app"),
+    )
     def app(
         self,
         app: str | None = None,
@@ -37,6 +42,9 @@ class OrderbookActions(Noun):
         require_tag: Tag = None,
         max_tag: Tag = None,
         min_volume: int | str | None = None,
+        dataset_strict: bool = False,
+        workerpool_strict: bool = False,
+        requester_strict: bool = False,
         limit: int | str | None = None,
     ) -> pd.DataFrame:
         """Return the open orders for an app as a DataFrame, cheapest first; prices in nRLC.
@@ -55,6 +63,8 @@ class OrderbookActions(Noun):
             Bits that must, and bits that may be set; names such as ``tee,tdx``.
         min_volume
             Smallest remaining volume, in tasks.
+        dataset_strict, workerpool_strict, requester_strict
+            Only orders that are restricted to just that address, without the unrestricted ones.
         limit
             At most so many orders; default: the whole book.
 
@@ -76,13 +86,22 @@ class OrderbookActions(Noun):
         """
         if app is None and app_owner is None:
             raise ValidationError("app or appOwner is required", hint="give an address, 'any', or app_owner=...")
-        filters = {
+        filters: dict[str, Any] = {
             "app": _one(app, "app"), "appOwner": _owner(app_owner, "app_owner"), "dataset": _one(dataset, "dataset"),
             "workerpool": _one(workerpool, "workerpool"), "requester": _one(requester, "requester"),
         }  # fmt: skip
+        filters |= {
+            "isDatasetStrict": dataset_strict,
+            "isWorkerpoolStrict": workerpool_strict,
+            "isRequesterStrict": requester_strict,
+        }
         return self._book("app", filters | _tags(tag, require_tag, max_tag) | _volume(min_volume), limit)
 
-    @command("orderbook dataset 0x0123456789012345678901234567890123456789")
+    @command(
+        "orderbook dataset 0x0123456789012345678901234567890123456789",
+        js=("orderbook.fetchDatasetOrderbook",),
+        raw=lambda book: _raw(book, "dataset"),
+    )
     def dataset(
         self,
         dataset: str | None = None,
@@ -95,6 +114,10 @@ class OrderbookActions(Noun):
         require_tag: Tag = None,
         max_tag: Tag = None,
         min_volume: int | str | None = None,
+        app_strict: bool = False,
+        workerpool_strict: bool = False,
+        requester_strict: bool = False,
+        bulk_only: bool = False,
         limit: int | str | None = None,
     ) -> pd.DataFrame:
         """Return the open orders for a dataset as a DataFrame, cheapest first; prices in nRLC.
@@ -113,6 +136,10 @@ class OrderbookActions(Noun):
             Bits that must, and bits that may be set; names such as ``tee,tdx``.
         min_volume
             Smallest remaining volume, in tasks.
+        app_strict, workerpool_strict, requester_strict
+            Only orders that are restricted to just that address, without the unrestricted ones.
+        bulk_only
+            Only orders that can be part of a bulk: free, and without limit of volume.
         limit
             At most so many orders; default: the whole book.
 
@@ -136,14 +163,24 @@ class OrderbookActions(Noun):
             raise ValidationError(
                 "dataset or datasetOwner is required", hint="give an address, 'any', or dataset_owner=..."
             )
-        filters = {
+        filters: dict[str, Any] = {
             "dataset": _one(dataset, "dataset"), "datasetOwner": _owner(dataset_owner, "dataset_owner"),
             "app": _one(app, "app"), "workerpool": _one(workerpool, "workerpool"),
             "requester": _one(requester, "requester"),
         }  # fmt: skip
+        filters |= {
+            "isAppStrict": app_strict,
+            "isWorkerpoolStrict": workerpool_strict,
+            "isRequesterStrict": requester_strict,
+            "bulkOnly": bulk_only,
+        }
         return self._book("dataset", filters | _tags(tag, require_tag, max_tag) | _volume(min_volume), limit)
 
-    @command("orderbook workerpool --category 0")
+    @command(
+        "orderbook workerpool --category 0",
+        js=("orderbook.fetchWorkerpoolOrderbook",),
+        raw=lambda book: _raw(book, "workerpool"),
+    )
     def workerpool(
         self,
         workerpool: str | None = None,
@@ -158,6 +195,9 @@ class OrderbookActions(Noun):
         max_tag: Tag = None,
         min_trust: int | str | None = None,
         min_volume: int | str | None = None,
+        app_strict: bool = False,
+        dataset_strict: bool = False,
+        requester_strict: bool = False,
         limit: int | str | None = None,
     ) -> pd.DataFrame:
         """Return the open workerpool orders as a DataFrame, cheapest first; prices in nRLC a task.
@@ -180,6 +220,8 @@ class OrderbookActions(Noun):
             Smallest trust.
         min_volume
             Smallest remaining volume, in tasks.
+        app_strict, dataset_strict, requester_strict
+            Only orders that are restricted to just that address, without the unrestricted ones.
         limit
             At most so many orders; default: the whole book.
 
@@ -199,15 +241,24 @@ class OrderbookActions(Noun):
         ------
         Endpoint ``GET /workerpoolorders`` of the market API.
         """
-        filters = {
+        filters: dict[str, Any] = {
             "workerpool": _one(workerpool, "workerpool"), "category": _number(category, "category"),
             "workerpoolOwner": _owner(workerpool_owner, "workerpool_owner"), "app": _one(app, "app"),
             "dataset": _one(dataset, "dataset"), "requester": _one(requester, "requester"),
             "minTrust": _number(min_trust, "min_trust"),
         }  # fmt: skip
+        filters |= {
+            "isAppStrict": app_strict,
+            "isDatasetStrict": dataset_strict,
+            "isRequesterStrict": requester_strict,
+        }
         return self._book("workerpool", filters | _tags(tag, require_tag, max_tag) | _volume(min_volume), limit)
 
-    @command("orderbook requester --category 0")
+    @command(
+        "orderbook requester --category 0",
+        js=("orderbook.fetchRequestOrderbook",),
+        raw=lambda book: _raw(book, "request"),
+    )
     def requester(
         self,
         requester: str | None = None,
@@ -222,6 +273,7 @@ class OrderbookActions(Noun):
         max_tag: Tag = None,
         max_trust: int | str | None = None,
         min_volume: int | str | None = None,
+        workerpool_strict: bool = False,
         limit: int | str | None = None,
     ) -> pd.DataFrame:
         """Return the open request orders as a DataFrame, best payer first; prices in nRLC a task.
@@ -244,6 +296,8 @@ class OrderbookActions(Noun):
             Largest trust.
         min_volume
             Smallest remaining volume, in tasks.
+        workerpool_strict
+            Only orders that are restricted to just that address, without the unrestricted ones.
         limit
             At most so many orders; default: the whole book.
 
@@ -263,12 +317,13 @@ class OrderbookActions(Noun):
         ------
         Endpoint ``GET /requestorders`` of the market API.
         """
-        filters = {
+        filters: dict[str, Any] = {
             "requester": _one(requester, "requester"), "category": _number(category, "category"),
             "app": _one(app, "app"), "dataset": _one(dataset, "dataset"),
             "beneficiary": _one(beneficiary, "beneficiary"), "workerpool": _one(workerpool, "workerpool"),
             "maxTrust": _number(max_trust, "max_trust"),
         }  # fmt: skip
+        filters |= {"isWorkerpoolStrict": workerpool_strict}
         return self._book("request", filters | _tags(tag, require_tag, max_tag) | _volume(min_volume), limit)
 
     def _book(self, kind: str, filters: dict[str, Any], limit: int | str | None) -> pd.DataFrame:
@@ -278,6 +333,7 @@ class OrderbookActions(Noun):
         rows = self._client.market.orders(kind, **filters)
         raw = itertools.islice(rows, None if most is None else min(most, sys.maxsize))
         wanted = {name: filters.get(name) for name in _MUST_EQUAL[kind] if filters.get(name) != "any"}
+        wanted |= _strictly(kind, filters)
         orders = verified(self._chain, kind, raw, **wanted)
         attrs = {
             "chain": self._client.network.name, "chain_id": self._chain.chain_id,
@@ -293,6 +349,17 @@ _MUST_EQUAL = {
     "workerpool": ("workerpool", "category"),
     "request": ("requester", "category", "app", "dataset", "beneficiary"),
 }
+
+
+def _strictly(kind: str, filters: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that fields must have because of filters that leave nothing open."""
+    wanted: dict[str, Any] = {"datasetprice": 0} if filters.get("bulkOnly") else {}
+    for party in ("app", "dataset", "workerpool", "requester"):
+        value = filters.get(party)
+        if filters.get(f"is{party.capitalize()}Strict") and value not in (None, "any"):
+            # A request says which workerpool it wants in the field itself.
+            wanted[party if kind == "request" else f"{party}restrict"] = value
+    return wanted
 
 
 def _one(value: str | None, name: str) -> str | None:
@@ -319,3 +386,22 @@ def _tags(tag: Tag, require_tag: Tag, max_tag: Tag) -> dict[str, str | None]:
         "minTag": None if least is None else tags.tag(least, "require_tag"),
         "maxTag": None if most is None else tags.tag(most, "max_tag"),
     }
+
+
+_RAW = {
+    "app": ("orderHash", "price", "remaining", "app", "tag", "datasetrestrict", "workerpoolrestrict",
+            "requesterrestrict"),
+    "dataset": ("orderHash", "price", "remaining", "dataset", "tag", "apprestrict", "workerpoolrestrict",
+                "requesterrestrict"),
+    "workerpool": ("orderHash", "price", "remaining", "category", "tag", "trust", "workerpool", "apprestrict",
+                   "datasetrestrict", "requesterrestrict"),
+    "request": ("orderHash", "app", "dataset", "workerpool", "requester", "beneficiary", "category", "tag", "trust",
+                "price", "remaining"),
+}  # fmt: skip
+
+
+def _raw(book: pd.DataFrame, kind: str) -> dict[str, Any]:
+    """Return the rows of a book as the CLI's ``--raw`` has them: numbers as the market sends them."""
+    table = book.rename(columns={ORDERS[kind].PRICE: "price"})[list(_RAW[kind])]
+    rows = zip(*(table[name].tolist() for name in _RAW[kind]), strict=True)
+    return {"count": JsonNumber(len(book)), f"{kind}Orders": [dict(zip(_RAW[kind], row, strict=True)) for row in rows]}

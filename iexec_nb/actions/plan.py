@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from iexec_nb.actions import preflight
+from iexec_nb.actions import bulk, preflight
 from iexec_nb.actions.base import Tags
 from iexec_nb.actions.funds import too_poor
 from iexec_nb.actions.run import Run
@@ -135,7 +135,7 @@ class Plan:
         matched = self.client.order.sign_and_match(
             self.apporder, self.datasetorder, self.workerpoolorder, self.requestorder
         )
-        return Run(self.client, self.client.chain.deal(matched.dealid))
+        return Run(self.client, self.client.chain.deal(matched.dealid), matched.txHash)
 
     def __str__(self) -> str:
         request = self.requestorder
@@ -202,7 +202,9 @@ class Planner:
         request = self._request(app, dataset, workerpool)
         if not wishes.skip_preflight_check:
             client = self._client
-            problems = preflight.request_problems(client, request) + preflight.app_problems(client, wishes.app)
+            tag = tags.union(app.tag, wishes.tag)
+            problems = preflight.request_problems(client, request) + preflight.app_problems(client, wishes.app, tag)
+            problems += bulk.problems(client, request, workerpool=workerpool.workerpool, tag=tag)
             preflight.refuse("Request", problems)
         self._check_funds(cost)
         return Plan(
@@ -311,7 +313,9 @@ def _files(given: str | Sequence[str] | None) -> str | list[str] | None:
     """Return addresses of input files; several in one text are parted by commas, as in the SDK."""
     if not given:
         return None
-    return given if isinstance(given, str) else list(given)
+    if isinstance(given, str):
+        return given
+    return _texts(given, "input_files", '["https://example.com/a.csv"]')
 
 
 def _secrets(given: Sequence[str] | Mapping[int, str] | None) -> dict[str, str] | None:
@@ -319,7 +323,7 @@ def _secrets(given: Sequence[str] | Mapping[int, str] | None) -> dict[str, str] 
         return None
     if isinstance(given, Mapping):
         return {str(number): name for number, name in given.items()}
-    given = [given] if isinstance(given, str) else given
+    given = [given] if isinstance(given, str) else _texts(given, "secret", '{1: "api-key"}')
     pairs = [str(item).partition("=") for item in given]
     if wrong := next(
         (item for item, (_, equals, name) in zip(given, pairs, strict=True) if not (equals and name)), None
@@ -328,3 +332,9 @@ def _secrets(given: Sequence[str] | Mapping[int, str] | None) -> dict[str, str] 
             f"{shown(wrong)} is not a secret mapping", hint="give secrets as number=name, such as 1=api-key"
         )
     return {number: name for number, _, name in pairs}
+
+
+def _texts(given: object, name: str, example: str) -> list[str]:
+    if isinstance(given, list | tuple) and all(isinstance(one, str) for one in given):
+        return list(given)
+    raise ValidationError(f"{shown(given)} is not a valid {name}", hint=f"give {name} as texts, such as {example}")

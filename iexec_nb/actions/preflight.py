@@ -11,7 +11,8 @@ from iexec_nb.errors import ValidationError
 from iexec_nb.protocol import params as request_params
 from iexec_nb.protocol import secrets, tags
 from iexec_nb.protocol.orders import AppOrder, DatasetOrder, Order, RequestOrder
-from iexec_nb.protocol.types import NULL_ADDRESS, Address
+from iexec_nb.protocol.resources import mrenclave_framework
+from iexec_nb.protocol.types import NULL_ADDRESS, Address, Bytes32
 
 if TYPE_CHECKING:
     from iexec_nb.client import IExec
@@ -30,7 +31,7 @@ def check_order(client: IExec, order: Order) -> None:
     if isinstance(order, RequestOrder):
         found = request_problems(client, order)
     elif isinstance(order, AppOrder):
-        found = app_problems(client, order.app)
+        found = app_problems(client, order.app, order.tag)
     elif isinstance(order, DatasetOrder):
         found = dataset_problems(client, order.dataset) if tags.has(order.tag, "tee") else []
     else:
@@ -65,7 +66,7 @@ def request_problems(client: IExec, order: RequestOrder) -> list[tuple[str, str]
         order.requester, secrets.DROPBOX_TOKEN_NAME
     ):
         message = 'Requester storage token is not set for selected provider "dropbox". Result archive upload will fail.'
-        found.append((message, "use ipfs as the storage provider"))
+        found.append((message, 'storage.init("dropbox"), or use ipfs as the storage provider'))
     if tee and order.dataset != NULL_ADDRESS:
         found += dataset_problems(client, order.dataset)
     for name in (params.get("iexec_secrets") or {}).values():
@@ -74,7 +75,7 @@ def request_problems(client: IExec, order: RequestOrder) -> list[tuple[str, str]
                 f'Requester secret "{name}" is not set for requester {order.requester} in the SMS. '
                 "Requester secret provisioning will fail."
             )
-            found.append((message, f"push the secret {name!r} first"))
+            found.append((message, f"requester.push_secret({name!r})"))
     return found
 
 
@@ -86,8 +87,25 @@ def dataset_problems(client: IExec, dataset: Address) -> list[tuple[str, str]]:
     return [(message, f"dataset.push_secret({dataset!r})")]
 
 
-def app_problems(client: IExec, app: Address) -> list[tuple[str, str]]:
-    """Return what makes an app unfit for today's enclaves: a measurement of a retired framework."""
-    if client.require_tdx and client.chain.app(app).appMREnclave:
-        return [(f"App {app} has an MREnclave, which is no longer supported", "deploy the app again without mrenclave")]
-    return []
+def app_problems(client: IExec, app: Address, tag: Bytes32 | None = None) -> list[tuple[str, str]]:
+    """Return what makes an app unfit for the enclaves of its chain.
+
+    On a live chain that is a measurement of a retired framework; on the chains of SDK 5 to 8 a framework that is not
+    that of the `tag` with which it runs.
+    """
+    mrenclave = client.chain.app(app).appMREnclave
+    if client.require_tdx:
+        retired = f"App {app} has an MREnclave, which is no longer supported"
+        return [(retired, "deploy the app again without mrenclave")] if mrenclave else []
+    if tag is None:
+        return []
+    made_for = mrenclave_framework(mrenclave)
+    wanted = next((name for name in ("scone", "tdx", "gramine") if tags.has(tag, name)), None)
+    if made_for == wanted or (wanted is None and made_for == "tdx"):
+        return []
+    return [
+        (
+            "Tag mismatch the TEE framework specified by app",
+            f"the app {app} is made for {made_for or 'an unknown framework'}, the tag says {wanted or 'none'}",
+        )
+    ]

@@ -22,6 +22,7 @@ from iexec_nb.protocol.receipts import EncryptionKeyPair, Pushed
 from iexec_nb.protocol.types import Address, Secret, address, bytes32, shown
 
 MAX_RESULT_BYTES = 1_000_000_000
+_MAX_KEY_BYTES = 16_384
 
 
 @noun("result")
@@ -65,14 +66,27 @@ class ResultActions(Noun):
             address=who, public_key=pair.public_pem, private_key_file=path, public_key_file=public
         )  # fmt: skip
 
-    @command("result push-encryption-key", aliases=("push-secret", "push-key"))
-    def push_encryption_key(self, public_key: str | None = None, *, force_update: bool = False) -> Pushed:
+    @command(
+        "result push-encryption-key",
+        aliases=("push-secret", "push-key"),
+        js=("result.pushResultEncryptionKey",),
+        raw=lambda pushed: {"isPushed": pushed.isPushed, "isUpdated": pushed.isUpdated},
+    )
+    def push_encryption_key(
+        self,
+        public_key: str | None = None,
+        *,
+        secret_path: str | Path | None = None,
+        force_update: bool = False,
+    ) -> Pushed:
         """Give the secret service the public key for which workers encrypt results of the client's wallet.
 
         Parameters
         ----------
         public_key
             PEM text; default: the one that `generate_encryption_keypair` made.
+        secret_path
+            File of the public key, instead of its text.
         force_update
             Replace a key that is there.
 
@@ -84,7 +98,7 @@ class ResultActions(Noun):
         Raises
         ------
         ValidationError
-            When no key was made here and none is given.
+            When no key was made here and none is given, or the file holds none.
         SecretExistsError
             When a key is there and `force_update` is not set.
 
@@ -93,13 +107,24 @@ class ResultActions(Noun):
         Endpoints ``POST`` and ``PUT /secrets/web2`` of the SMS.
         """
         signer = self._signer("push the encryption key")
+        if public_key is not None and secret_path is not None:
+            raise ValidationError(
+                "a key and a file of a key were given", hint="give public_key or secret_path, not both"
+            )
+        if secret_path is not None:
+            public_key = _text_of(file_at(secret_path, "give the file of the beneficiary's public key (PEM)"))
         pem = public_key if public_key is not None else self._public_key(signer.address)
         value = Secret(secrets.result_public_key_value(pem))
         name = secrets.RESULT_KEY_NAME
         updated = self._client.sms.push_web2(name, value, signer, force_update=force_update)
         return Pushed(name=name, isPushed=True, isUpdated=updated)
 
-    @command("result check-encryption-key", aliases=("check-secret", "check-key"))
+    @command(
+        "result check-encryption-key",
+        aliases=("check-secret", "check-key"),
+        js=("result.checkResultEncryptionKeyExists",),
+        raw=lambda known: {"isEncryptionKeySet": known},
+    )
     def check_encryption_key(self, beneficiary: str | None = None, /) -> bool:
         """Tell whether the secret service has a public key for results of an address.
 
@@ -219,6 +244,15 @@ class ResultActions(Noun):
                 f"no key pair was made here for {who}", hint="result.generate_encryption_keypair() first"
             )
         return public.read_text("ascii")
+
+
+def _text_of(path: Path) -> str:
+    # A public key is short; what is longer is another file, and is not read.
+    with path.open("rb") as file:
+        content = file.read(_MAX_KEY_BYTES + 1)
+    if len(content) > _MAX_KEY_BYTES:
+        raise ValidationError(f"{path.name} is too long for a public key", hint="give the .pub file of the pair")
+    return content.decode(errors="replace")
 
 
 def _key_in(key_file: str | Path) -> Secret:

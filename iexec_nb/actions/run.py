@@ -30,11 +30,14 @@ class Run:
     ----------
     deal
         The deal as it was matched.
+    txHash
+        The transaction that matched it, where this handle was made by it.
     """
 
-    def __init__(self, client: IExec, deal: Deal) -> None:
+    def __init__(self, client: IExec, deal: Deal, txHash: Bytes32 | None = None) -> None:
         self._client = client
         self.deal = deal
+        self.txHash = txHash
 
     @property
     def dealid(self) -> Bytes32:

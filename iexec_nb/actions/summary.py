@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from iexec_nb.protocol import tags
 from iexec_nb.protocol.orders import DATASET_INFINITE_VOLUME, Order, RequestOrder
+from iexec_nb.protocol.receipts import Explanation
+from iexec_nb.protocol.typed_data import MEMBERS, Domain, order_hash, typed_data
 from iexec_nb.protocol.types import NULL_ADDRESS, shown
 from iexec_nb.protocol.units import format_rlc
 
 _RESTRICTIONS = ("apprestrict", "datasetrestrict", "workerpoolrestrict", "requesterrestrict")
+_WIDEST = 500
+_MEANINGS = {
+    "app": "the app that runs",
+    "dataset": "the dataset that it reads",
+    "workerpool": "the workerpool that computes",
+    "requester": "who pays",
+    "beneficiary": "who may decrypt the result",
+    "category": "size of a task: %iexec category show says how long one may take",
+    "trust": "confidence level: how many workers have to agree",
+    "salt": "makes the order unlike any other",
+}
 
 
 def describe(order: Order) -> str:
@@ -19,9 +32,54 @@ def describe(order: Order) -> str:
         lines.append(f"price: {format_rlc(order.price)} a task")
         limits = [f"only {name.removesuffix('restrict')} {getattr(order, name)}" for name in _limits(order)]
         lines.append("for: " + ("; ".join(limits) or "anyone"))
-    lines.append(f"volume: {'without limit' if order.volume >= DATASET_INFINITE_VOLUME else order.volume} tasks")
+    lines.append(f"volume: {_tasks(order.volume)}")
     lines.append(f"tag: {', '.join(tags.describe(order.tag)) or 'none'}")
     return "\n  ".join(lines)
+
+
+def explain(order: Order, domain: Domain) -> Explanation:
+    """Return an order in plain words, and each field that is signed with its meaning beside it."""
+    values = order.to_json()
+    rows = []
+    for member in MEMBERS[order.kind]:
+        name = member["name"]
+        value = values.get(name, "none yet")
+        rows.append((name, member["type"], shown(value, _WIDEST), _meaning(order, name)))
+    return Explanation(
+        order=order,
+        orderHash=None if order.salt is None else order_hash(order, domain),
+        summary=describe(order),
+        rows=tuple(rows),
+        typedData=typed_data(order, domain),
+    )
+
+
+def _meaning(order: Order, name: str) -> str:
+    value = getattr(order, name)
+    if name.endswith("maxprice"):
+        return f"at most {format_rlc(value)} a task for the {name.removesuffix('maxprice')}"
+    if name.endswith("price"):
+        return f"{format_rlc(value)} a task"
+    if name.endswith("restrict"):
+        kind = name.removesuffix("restrict")
+        return f"any {kind}" if value == NULL_ADDRESS else f"only this {kind}, or members of this group"
+    if name == "volume":
+        return _tasks(value)
+    if name == "tag":
+        return ", ".join(tags.describe(value)) or "no tag"
+    if name == "params":
+        return "what the task is told"
+    if name == "callback":
+        return "nobody is called back" if value == NULL_ADDRESS else "the contract that is given the result"
+    if value == NULL_ADDRESS:
+        return f"no {name}" if name == "dataset" else f"any {name}"
+    return _MEANINGS[name]
+
+
+def _tasks(volume: int) -> str:
+    if volume >= DATASET_INFINITE_VOLUME - 1:
+        return "as many tasks as are wanted"
+    return f"{volume} task" if volume == 1 else f"{volume} tasks"
 
 
 def _request_lines(order: RequestOrder) -> list[str]:
@@ -31,7 +89,7 @@ def _request_lines(order: RequestOrder) -> list[str]:
         f"workerpool: {_any(order.workerpool)} for at most {format_rlc(order.workerpoolmaxprice)} a task",
         f"category: {order.category}, trust {order.trust}",
         f"beneficiary: {order.beneficiary}",
-        f"params: {shown(order.params, 500)}",
+        f"params: {shown(order.params, _WIDEST)}",
         f"at most in all: {format_rlc(total)}",
     ]
     if order.dataset != NULL_ADDRESS:

@@ -19,7 +19,7 @@ from typing import Any
 from unicodedata import category
 
 from iexec_nb.protocol.tags import describe
-from iexec_nb.protocol.types import NULL_ADDRESS, NULL_BYTES32
+from iexec_nb.protocol.types import NULL_ADDRESS, NULL_BYTES32, Secret
 from iexec_nb.protocol.units import format_ether, format_rlc
 
 TEXT_LIMIT = 200
@@ -153,6 +153,9 @@ def _html_value(row: Row) -> str:
 def _rows(record: Any) -> Iterator[Row]:
     for field in fields(record):
         value = getattr(record, field.name)
+        if not field.repr and not isinstance(value, Secret):
+            # What a record keeps out of its line, such as a wallet's keys, is asked for by name.
+            continue
         if hasattr(value, "pointer"):
             yield from _resource_rows(field.name, value)
         elif is_dataclass(value):

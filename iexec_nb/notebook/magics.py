@@ -14,9 +14,9 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
 
 from iexec_nb.errors import IExecError
-from iexec_nb.notebook import display
+from iexec_nb.notebook import completion, display
 
-_SECRET = re.compile(r"--?[\w-]*(password|passphrase|mnemonic|priv(ate)?[-_]?key)[\w-]*", re.IGNORECASE)
+_SECRET = re.compile(r"--?(?!show)[\w-]*(password|passphrase|mnemonic|priv(ate)?[-_]?key)[\w-]*", re.IGNORECASE)
 
 
 @magics_class
@@ -35,16 +35,17 @@ class IExecMagics(Magics):
         """
         text = f"{line}\n{cell or ''}".rstrip()
         words = _words(text.removesuffix(";"))
-        if not words or "--help" in words or "-h" in words:
-            from iexec_nb.commands import help_text
+        from iexec_nb import commands
 
-            _load_verbs()
-            print(help_text([word for word in words if word not in ("--help", "-h")]), end="")
+        _load_verbs()
+        regular, options = commands.split(words)
+        if not regular or options.help:
+            print(commands.help_text(regular), end="")
             return None
         try:
-            value = self._call([word for word in words if word != "--traceback"], local_ns or {})
+            value = self._call(words, local_ns or {})
         except IExecError:
-            if "--traceback" in words:
+            if options.traceback:
                 traceback.print_exc(file=sys.stderr)
             raise
         return None if text.endswith(";") and self._would_be_displayed(cell) else value
@@ -58,10 +59,11 @@ class IExecMagics(Magics):
         from iexec_nb import commands
         from iexec_nb.client import active
 
-        words, answered = commands.without_answer(words)
         call = commands.parse(words, ChainMap(dict(local), self.shell.user_ns))  # type: ignore[union-attr]
         client = active()
-        if answered:
+        if call.options.session:
+            client = client.with_options(**call.options.session)
+        if call.options.answered:
             with client.without_asking():
                 return call.on(client)
         return call.on(client)
@@ -71,6 +73,7 @@ def load_ipython_extension(ip: Any) -> None:
     """Register the magics and the displays; ``%load_ext iexec_nb`` calls this."""
     ip.register_magics(IExecMagics)
     display.register(ip)
+    completion.register(ip)
     from iexec_nb.actions import watch
 
     watch.on_update = _drawn
@@ -81,6 +84,7 @@ def unload_ipython_extension(ip: Any) -> None:
     for kind in ("line", "cell"):
         ip.magics_manager.magics[kind].pop("iexec", None)
     display.unregister(ip)
+    completion.unregister(ip)
     from iexec_nb.actions import watch
 
     watch.on_update = None
@@ -102,11 +106,12 @@ def _words(line: str) -> list[str]:
         words = shlex.split(line)
     except ValueError as error:
         raise UsageError(f"%iexec: {error}: close the quotes") from None
-    for word in words:
-        if option := _SECRET.match(word):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        value = word.partition("=")[2] or following
+        if (option := _SECRET.match(word)) and not value.startswith("$"):
             raise UsageError(
-                f"%iexec: {option[0]} is refused: a magic line is kept in the history. "
-                "Make a client with a signer instead: IExec(signer=KeystoreSigner(...)).activate()"
+                f"%iexec: {option[0]} is refused: a magic line is kept in the history. Without it you are asked for "
+                f"what is needed, or name a variable that holds a Secret: {option[0]} $name"
             )
     return words
 

@@ -395,6 +395,9 @@ def _parse_peer(text: str) -> bytes:
         if raw[0] not in (0x00, 0x12) or length != len(raw) - start:
             raise ValueError("not a multihash")
         return raw
+    # The bases that every reader knows: base32 in lower case and base58.
+    if not text.startswith(("b", "z")):
+        raise ValueError("a base that others do not read")
     cid = Cid._from_bytes(_cid_bytes(text))
     # The chain keeps the hash only and every reader shows it as Qm...: right for dag-pb, another content for any other
     # codec. Such a name stays text, which readers give back unchanged.

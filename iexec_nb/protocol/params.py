@@ -80,7 +80,7 @@ def check_params(value: str | Mapping[str, Any], *, tee: bool, callback: bool) -
     ValidationError
         For an unknown key, a missing storage provider or a value of the wrong type.
     """
-    given = _given(value)
+    given = _object(value) if value is None else _given(value)
     unknown = [key for key in given if key not in _CASTS]
     if unknown:
         close = get_close_matches(unknown[0], _CASTS, 1)
@@ -115,13 +115,17 @@ def parse(text: str) -> Any:
         When the text is not JSON.
     """
     try:
-        _check_depth(text.encode().decode())
-        return json.loads(text, parse_constant=_no_constant)
+        return _parsed(text.encode().decode())
     except (ValueError, AttributeError):
         raise ValidationError(
             f"{shown(text)} is not a valid params, must be a json",
             hint='give params as a dict, such as {"iexec_args": "hello"}, or as its JSON text',
         ) from None
+
+
+def _parsed(text: str) -> Any:
+    _check_depth(text)
+    return json.loads(text, parse_constant=_no_constant)
 
 
 def dumps(obj: object) -> str:
@@ -248,9 +252,10 @@ def _given(value: object) -> dict[str, Any]:
     if value is None:
         return {}
     if isinstance(value, str):
+        # Half of a surrogate pair is no reason to take JSON for arguments: it is escaped when the params are written.
         try:
-            value = parse(value)
-        except ValidationError:
+            value = _parsed(value)
+        except ValueError:
             return {"iexec_args": value}
     return _object(value)
 

@@ -49,7 +49,7 @@ def check_secret_value(value: str | bytes | Secret) -> bytes:
     ValidationError
         When it is empty, too long, or not text.
     """
-    raw = value.reveal_bytes() if isinstance(value, Secret) else value.encode() if isinstance(value, str) else value
+    raw = _raw(value.reveal_bytes() if isinstance(value, Secret) else value)
     if not isinstance(raw, bytes):
         raise ValidationError(
             "this must be a `string` type",
@@ -70,6 +70,11 @@ def check_secret_value(value: str | bytes | Secret) -> bytes:
             hint="put larger data into a dataset" if raw else "most secrets can never be replaced: give the real value",
         )
     return raw
+
+
+def _raw(value: object) -> object:
+    # Half of a surrogate pair has no UTF-8; it becomes bytes that are refused as such, and the value stays unsaid.
+    return value.encode(errors="surrogatepass") if isinstance(value, str) else value
 
 
 def check_secret_name(name: str) -> str:

@@ -34,7 +34,7 @@ def encode(names: Iterable[str]) -> Bytes32:
     for name in names:
         if name == "":
             continue
-        if name not in BITS:
+        if not isinstance(name, str) or name not in BITS:
             close = get_close_matches(str(name), BITS, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"use names of {', '.join(BITS)}"
             raise ValidationError(f"Unknown tag {shown(name)}", hint=hint)

@@ -24,9 +24,9 @@ NULL_BYTES32: Bytes32 = "0x" + "0" * 64
 UINT256_MAX = 2**256 - 1
 
 _ADDRESS = re.compile(r"(?:0[xX])?([0-9a-fA-F]{40})")
-_BYTES32 = re.compile(r"0x[0-9a-fA-F]{64}")
+_BYTES32 = re.compile(r"0[xX][0-9a-fA-F]{64}")
 _HEX = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
-_DIGITS = re.compile(r"[0-9]{1,100}")
+_DIGITS = re.compile(r"0*([0-9]{1,100})")
 
 
 def keccak(data: bytes) -> bytes:
@@ -111,7 +111,7 @@ def uint256(value: object, name: str = "value") -> int:
     """
     if type(value) is int and 0 <= value <= UINT256_MAX:
         return value
-    if isinstance(value, str) and _DIGITS.fullmatch(value) and (number := int(value)) <= UINT256_MAX:
+    if isinstance(value, str) and (digits := _DIGITS.fullmatch(value)) and (number := int(digits[1])) <= UINT256_MAX:
         return number
     raise _refusal(f"{shown(value)} is not a valid uint256", name, "a whole number from 0 to 2**256 - 1, such as 3")
 
@@ -190,7 +190,9 @@ class Secret:
 
     def reveal_bytes(self) -> bytes:
         """Return the secret as bytes, whose ``repr`` is ``****`` as well."""
-        return _HiddenBytes(self._value if isinstance(self._value, bytes) else self._value.encode())
+        # Half of a surrogate pair has no UTF-8; the encoder's own error would hold the text.
+        text = self._value
+        return _HiddenBytes(text if isinstance(text, bytes) else text.encode(errors="surrogatepass"))
 
     def __repr__(self) -> str:
         return "****"

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from operator import index
+from typing import SupportsIndex
 
 from iexec_nb.errors import ValidationError
 from iexec_nb.protocol.types import UINT256_MAX, shown
@@ -27,7 +29,8 @@ ETHER_UNITS: Mapping[str, int] = {
 WEI_PER_NRLC = 10**9
 """On a chain whose own coin is RLC, one nRLC is this many wei."""
 
-_NUMBER = re.compile(r"([0-9]{0,100})(?:\.([0-9]{0,100}))?")
+_WHOLE = re.compile(r"-?[0-9]{1,1000}")
+_NUMBER = re.compile(r"(0*[0-9]{0,100})(?:\.([0-9]{0,100}))?")
 
 
 def nrlc(value: object, name: str = "amount") -> int:
@@ -37,7 +40,7 @@ def nrlc(value: object, name: str = "amount") -> int:
     ----------
     value
         An ``int`` in nRLC, digits (nRLC), text with a unit such as ``"0.5 RLC"`` or ``"20 nRLC"``, or a pair
-        ``(amount, unit)``. Units are case-sensitive.
+        ``(amount, unit)``, whose unit may be missing. Units are case-sensitive.
     name
         What the message calls it.
 
@@ -75,20 +78,42 @@ def parse_eth(value: object, unit: str = "ether") -> int:
     return _amount(value, ETHER_UNITS, _known(unit, ETHER_UNITS, "amount"), "ether", "amount")
 
 
-def format_rlc(amount: int) -> str:
-    """Return nRLC as text in RLC with the unit, exact: ``"0.5 RLC"``."""
-    return f"{_decimal(amount, 9)} RLC"
+def format_rlc(amount: int | str) -> str:
+    """Return nRLC (an ``int`` or its digits) as text in RLC with the unit, exact: ``"0.5 RLC"``.
+
+    Raises
+    ------
+    ValidationError
+        For anything else, such as a ``float``.
+    """
+    return f"{_decimal(amount, 9, 'nRLC')} RLC"
 
 
-def format_ether(amount: int) -> str:
-    """Return wei as text in ether with the unit, exact: ``"0.01 ether"``."""
-    return f"{_decimal(amount, 18)} ether"
+def format_ether(amount: int | str) -> str:
+    """Return wei (an ``int`` or its digits) as text in ether with the unit, exact: ``"0.01 ether"``.
+
+    Raises
+    ------
+    ValidationError
+        For anything else, such as a ``float``.
+    """
+    return f"{_decimal(amount, 18, 'wei')} ether"
 
 
-def _decimal(amount: int, places: int) -> str:
-    whole, fraction = divmod(abs(amount), 10**places)
+def _decimal(amount: int | str, places: int, unit: str) -> str:
+    number = _whole(amount, unit)
+    whole, fraction = divmod(abs(number), 10**places)
     digits = f"{fraction:0{places}d}".rstrip("0")
-    return ("-" if amount < 0 else "") + (f"{whole}.{digits}" if digits else str(whole))
+    return ("-" if number < 0 else "") + (f"{whole}.{digits}" if digits else str(whole))
+
+
+def _whole(amount: object, unit: str) -> int:
+    if isinstance(amount, str) and _WHOLE.fullmatch(amount):
+        return int(amount)
+    # A column of a DataFrame holds NumPy's integers, which are integers by their __index__ only.
+    if isinstance(amount, SupportsIndex) and not isinstance(amount, bool):
+        return index(amount)
+    raise ValidationError(f"{shown(amount)} is not a number of {unit}", hint="give an int, such as 1500000000")
 
 
 def _amount(value: object, units: Mapping[str, int], default: str, big: str, name: str) -> int:
@@ -102,7 +127,7 @@ def _amount(value: object, units: Mapping[str, int], default: str, big: str, nam
     match = _NUMBER.fullmatch(number)
     if not match or not (match[1] or match[2]):
         raise _refusal(value, name, f'"1.5 {big}" or an int of {next(iter(units))}')
-    whole, fraction = match[1] or "0", (match[2] or "").rstrip("0")
+    whole, fraction = match[1].lstrip("0") or "0", (match[2] or "").rstrip("0")
     if len(fraction) > places:
         raise _refusal(value, name, f"at most {places} decimals of {unit}" if places else f'"{number} {big}"')
     amount = int(whole + fraction.ljust(places, "0"))
@@ -114,8 +139,8 @@ def _amount(value: object, units: Mapping[str, int], default: str, big: str, nam
 def _split(value: object, default: str, big: str, name: str) -> tuple[str, str]:
     if type(value) is int and value >= 0:
         return str(value), default
-    if isinstance(value, tuple | list) and len(value) == 2:
-        return str(value[0]), str(value[1])
+    if isinstance(value, tuple | list) and 1 <= len(value) <= 2:
+        return str(value[0]), str((*value, None)[1] or default)
     if isinstance(value, str):
         number, _, unit = value.partition(" ")
         return number, unit if " " in value else default
@@ -131,5 +156,5 @@ def _known(unit: str, units: Mapping[str, int], name: str, value: object = None)
 
 
 def _refusal(value: object, name: str, rule: str) -> ValidationError:
-    text = " ".join(map(str, value)) if isinstance(value, tuple | list) else shown(value)
+    text = shown(" ".join(map(str, value)) if isinstance(value, tuple | list) else value)
     return ValidationError(f"{text} is not a valid amount", context={"argument": name}, hint=f"give {name} as {rule}")

@@ -11,34 +11,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
-from eth_abi.codec import ABICodec
-from eth_abi.decoding import AddressDecoder, StringDecoder
-from eth_abi.encoding import AddressEncoder, TextStringEncoder
-from eth_abi.exceptions import EncodingError
-from eth_abi.registry import BaseEquals, registry
-
 from iexec_nb.errors import ValidationError, Web3ProviderCallError
-from iexec_nb.protocol.types import bytes32, hexbytes, keccak, shown, to_checksum
+from iexec_nb.protocol.types import bytes32, hexbytes, keccak, shown
 
 
-class _ChecksumAddress(AddressDecoder):
-    decoder_fn = staticmethod(to_checksum)  # type: ignore[assignment]
+def encode_values(types: Sequence[str], values: Sequence[object], what: str) -> bytes:
+    """Return values ABI-encoded, addresses as text in any case.
 
+    Raises
+    ------
+    ValidationError
+        When the values do not fit the types of `what`.
+    """
+    from iexec_nb.services.abi_codec import CODEC, EncodingError
 
-def _codec() -> ABICodec:
-    # Names on the chain are anybody's bytes: a broken character is shown as one instead of hiding the whole object.
-    text: Any = StringDecoder
-    same: Any = BaseEquals
-    own: Any = registry
-    own = own.copy()
-    own.unregister("string")
-    own.register(same("string", with_sub=False), TextStringEncoder, text(handle_string_errors="replace"), "string")
-    own.unregister("address")
-    own.register(same("address", with_sub=False), AddressEncoder, _ChecksumAddress, "address")
-    return ABICodec(own)
-
-
-_CODEC = _codec()
+    try:
+        return bytes(CODEC.encode(types, values))
+    except (EncodingError, TypeError, ValueError, OverflowError) as error:
+        raise ValidationError(f"the arguments do not fit {what}", context={"reason": shown(str(error), 200)}) from error
 
 
 def decode_values(types: Sequence[str], data: bytes, what: str) -> tuple[Any, ...]:
@@ -49,8 +39,10 @@ def decode_values(types: Sequence[str], data: bytes, what: str) -> tuple[Any, ..
     Web3ProviderCallError
         When the bytes are not what `types` say.
     """
+    from iexec_nb.services.abi_codec import CODEC
+
     try:
-        return tuple(_CODEC.decode(types, data))
+        return tuple(CODEC.decode(types, data))
     # A hostile length or offset surfaces as one of many builtin errors inside the decoder.
     except Exception as error:
         raise Web3ProviderCallError(
@@ -105,12 +97,7 @@ class Function:
         ValidationError
             When the arguments do not fit the signature.
         """
-        try:
-            return self.selector + bytes(_CODEC.encode(self.inputs, args))
-        except (EncodingError, TypeError, ValueError, OverflowError) as error:
-            raise ValidationError(
-                f"the arguments do not fit {self.signature}", context={"reason": shown(str(error), 200)}
-            ) from error
+        return self.selector + encode_values(self.inputs, args, self.signature)
 
     def decode(self, data: bytes) -> Any:
         """Return what the function returned: a value, a tuple (a struct, or several values), or None.
@@ -184,7 +171,7 @@ class Event:
             value = indexed.pop(name, None)
             if isinstance(value, str) and kind == "bytes32":
                 value = hexbytes(value, name)
-            topics.append(None if value is None else "0x" + bytes(_CODEC.encode([kind], [value])).hex())
+            topics.append(None if value is None else "0x" + encode_values([kind], [value], self.name).hex())
         if indexed:
             raise ValidationError(f"{self.name} has no indexed member {', '.join(indexed)}")
         return topics

@@ -66,6 +66,8 @@ class Chain(Reader):
         Seconds that a sent transaction is waited for.
     max_cost
         The most that the fees of one transaction may come to, in wei.
+    gas_price
+        Wei for a unit of gas, instead of what the node proposes.
 
     Raises
     ------
@@ -82,6 +84,7 @@ class Chain(Reader):
         chain_id: int | None = None,
         timeout_s: float = 180.0,
         max_cost: int = MAX_COST_WEI,
+        gas_price: int | None = None,
     ) -> None:
         super().__init__(rpc, hub_address, chain_id=chain_id)
         if uint256(confirms, "confirms") < 1:
@@ -91,6 +94,7 @@ class Chain(Reader):
         self.confirms = confirms
         self._timeout_s = timeout_s
         self._max_cost = max_cost
+        self._gas_price = gas_price
         self._categories: dict[int, Category] = {}
 
     def __repr__(self) -> str:
@@ -119,6 +123,11 @@ class Chain(Reader):
             one: Account(address=one, stake=stake, locked=locked)
             for one, (stake, locked) in zip(wanted, found, strict=True)
         }
+
+    def allowance(self, owner: Address, spender: Address) -> int:
+        """Return the nRLC that `spender` may take from the owner's account in the hub (``allowance``)."""
+        (amount,) = self.read([Call(self.hub_address, abi.ALLOWANCE, [address(owner), address(spender)])])
+        return int(amount)
 
     # Categories.
 
@@ -266,6 +275,13 @@ class Chain(Reader):
         reads = [Call(self.hub_address, abi.VIEW_CONSUMED, [hexbytes(one)]) for one in wanted]
         return dict(zip(wanted, self.read(reads), strict=True))
 
+    def standing(self, orderHash: Bytes32) -> tuple[int, Address]:
+        """Return the consumed volume of an order, in tasks, and who presigned it (the null address for nobody)."""
+        digest = hexbytes(bytes32(orderHash, "orderHash"))
+        hub = self.hub_address
+        used, presigner = self.read([Call(hub, abi.VIEW_CONSUMED, [digest]), Call(hub, abi.VIEW_PRESIGNED, [digest])])
+        return used, presigner
+
     def verify_signatures(self, signed: Sequence[tuple[Address, Order]]) -> list[bool]:
         """Return for each (signer, signed order) whether the hub takes the signature, from one request.
 
@@ -388,7 +404,16 @@ class Chain(Reader):
         """
         return self._transactions.quote(address(account), address(to, "to"), data, value=value, gas=gas)
 
-    def send(self, signer: Signer, to: Address, data: bytes, *, value: int = 0, gas: int | None = None) -> Receipt:
+    def send(
+        self,
+        signer: Signer,
+        to: Address,
+        data: bytes,
+        *,
+        value: int = 0,
+        gas: int | None = None,
+        max_fee: int | None = None,
+    ) -> Receipt:
         """Simulate, price, sign and send a transaction, once, and return its receipt when it is confirmed.
 
         Parameters
@@ -396,11 +421,13 @@ class Chain(Reader):
         signer
             The wallet that pays.
         to, data
-            The contract and the call, as ``abi.MATCH_ORDERS.encode(...)`` gives it.
+            The contract and the call, as ``abi.MATCH_ORDERS.encode(...)`` gives it; no data sends ether.
         value
             Wei to send along.
         gas
             Gas limit; estimated with a quarter on top when None.
+        max_fee
+            The most that the fees may come to, in wei: what was shown to the person who agreed.
 
         Raises
         ------
@@ -409,7 +436,36 @@ class Chain(Reader):
         Web3ProviderSendError
             When it was refused, reverted or lost; `.tx_hash` is set where it may be on the chain.
         """
-        return self._transactions.send(signer, to, data, value=value, gas=gas)
+        return self._transactions.send(signer, to, data, value=value, gas=gas, max_fee=max_fee)
+
+    def quote_all(self, account: Address, to: Address, *, at_most: int) -> Quote:
+        """Return what it takes to send all ether of a wallet, `at_most` wei, to an address without code.
+
+        Raises
+        ------
+        InsufficientFundsError
+            When the fees are all that there is, or more.
+        """
+        return self._transactions.quote_all(address(account), address(to, "to"), at_most=at_most)
+
+    def send_all(self, signer: Signer, to: Address, *, at_most: int, max_fee: int) -> tuple[int, Receipt]:
+        """Send all ether of a wallet but the fees; return the wei that arrived and the receipt.
+
+        Parameters
+        ----------
+        signer, to
+            From whom to whom; `to` has no code.
+        at_most
+            Wei that may leave the wallet, fees included.
+        max_fee
+            The most that the fees may come to, in wei.
+
+        Raises
+        ------
+        InsufficientFundsError, Web3ProviderCallError, Web3ProviderSendError, ConfigurationError
+            As `send`.
+        """
+        return self._transactions.send_all(signer, to, at_most=at_most, max_fee=max_fee)
 
     def wait(self, tx_hash: Bytes32, *, timeout_s: float | None = None) -> Receipt:
         """Wait until a transaction that was sent is confirmed and return its receipt.
@@ -430,8 +486,9 @@ class Chain(Reader):
     def _transactions(self) -> Transactions:
         # The hub is read first, so that nothing is ever sent to a chain whose hub was not checked.
         return Transactions(
-            self.rpc, self.chain_id, confirms=self.confirms, timeout_s=self._timeout_s, max_cost=self._max_cost
-        )
+            self.rpc, self.chain_id, confirms=self.confirms, timeout_s=self._timeout_s, max_cost=self._max_cost,
+            gas_price=self._gas_price,
+        )  # fmt: skip
 
     def _resource(self, kind: str, at: Address) -> tuple[Address, list[Any]]:
         at = address(at, kind)

@@ -205,6 +205,23 @@ class Market:
         pages = self._pages("/deals", "deals", "dealid", _query(filters, DEAL_FILTERS), page_size)
         return (deal for page in pages for deal in page)
 
+    def last_deals(self, **filters: Any) -> tuple[int, list[dict[str, Any]]]:
+        """Return how many deals there are and the 20 newest, as the market sends them (``GET /deals``).
+
+        Raises
+        ------
+        ValidationError
+            Unknown filter or malformed value.
+        MarketCallError
+            The market failed.
+        """
+        query = {**_query(filters, DEAL_FILTERS), "chainId": self.chain_id, "pageIndex": 0, "pageSize": 20}
+        body = self.http.get_json("/deals", query)
+        count, deals = body.get("count"), body.get("deals")
+        if not body.get("ok") or type(count) is not int or not isinstance(deals, list):
+            self.http.fail("An error occurred while getting deals")
+        return count, [deal for deal in deals if isinstance(deal, dict)]
+
     def categories(self, *, page_size: int = MAX_PAGE_SIZE, **filters: Any) -> Iterator[dict[str, Any]]:
         """Yield categories as the market sends them (``GET /categories``); times are in seconds.
 

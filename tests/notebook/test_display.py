@@ -22,7 +22,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from iexec_nb.notebook import display
 from iexec_nb.protocol.execution import Deal, DealResource, Task, TaskStatus
 from iexec_nb.protocol.orders import AppOrder, PublishedOrder, RequestOrder
-from iexec_nb.protocol.receipts import Balances, EncryptedDataset
+from iexec_nb.protocol.receipts import Balances, EncryptedDataset, WalletKeys
 from iexec_nb.protocol.resources import Account, App, Category, Dataset
 from iexec_nb.protocol.results import ResultDescriptor
 from iexec_nb.protocol.types import NULL_ADDRESS, NULL_BYTES32, Secret, address
@@ -202,6 +202,14 @@ def test_secrets_and_folders_are_not_shown(shell: InteractiveShell) -> None:
         assert "1 byte" in text
         assert "sesame" not in text
         assert "/home" not in text
+
+
+def test_the_keys_of_a_wallet_are_not_displayed_even_as_stars(shell: InteractiveShell) -> None:
+    keys = WalletKeys(address=ME, publicKey="0x04" + "ab" * 64, privateKey=Secret("sesame"))
+    for text in shown(shell, Balances(address=ME, wei=1, nRLC=1, wallet=keys)).values():
+        assert "sesame" not in text
+        assert "Key" not in text
+        assert "abab" not in text
 
 
 def test_amounts_name_their_unit(shell: InteractiveShell) -> None:

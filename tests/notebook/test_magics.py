@@ -221,7 +221,7 @@ def test_the_help_of_a_verb_has_its_summary_and_an_example(shell: InteractiveShe
         ("orderbook workrpool", "did you mean 'workerpool'?"),
         ("orderbook workerpool --categry 1", "Did you mean --category?"),
         ("app show 0x12", "0x12 is not a valid ethereum address"),
-        ("app show", "%iexec app show --help"),
+        ("app transfer", "%iexec app transfer --help"),
         ("account deposit 0.5", "0.5 is not a valid amount"),
     ],
 )

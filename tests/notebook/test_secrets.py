@@ -54,7 +54,7 @@ FAILURES = {
     "a defect while a table is encrypted": "with patched(encryption, 'Cipher', boom): provider.dataset.encrypt(usage)",
     "an interrupt while a file is encrypted": "with patched(os, 'replace', stop): provider.dataset.encrypt(b'y')",
     "an interrupt while a keystore is opened": (
-        "import eth_keyfile.keyfile as library\nwith patched(library, 'keccak', stop):\n"
+        "from iexec_nb.services import keystore as library\nwith patched(library, 'keccak', stop):\n"
         "    KeystoreSigner(keys / 'keystore', Secret((keys / 'password').read_text())).unlock()"
     ),
     "a push that nobody answers": (

@@ -168,7 +168,7 @@ def test_a_hub_that_signs_for_another_domain_is_refused(place: int, value: objec
 
     def call(transaction: dict[str, str], _: str) -> str:
         if transaction["data"] == "0x" + abi.DOMAIN.selector.hex():
-            return "0x" + abi._CODEC.encode(["(string,string,uint256,address)"], [domain]).hex()
+            return "0x" + abi.encode_values(["(string,string,uint256,address)"], [domain], "domain").hex()
         return "0x" + hub[2:].rjust(64, "0")
 
     with pytest.raises(ConfigurationError, match="is not an iExec hub of chain 1234") as caught:

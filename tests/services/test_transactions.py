@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import rlp
 from eth_account import Account
 from fake_node import BLOCK, CHAIN_ID, FakeNode, NodeError
 
@@ -15,12 +17,14 @@ from iexec_nb.errors import (
     Web3ProviderCallError,
     Web3ProviderSendError,
 )
-from iexec_nb.protocol.types import keccak
+from iexec_nb.protocol.types import Secret, keccak
+from iexec_nb.services import keystore
 from iexec_nb.services import rpc as rpc_module
 from iexec_nb.services import transactions as module
+from iexec_nb.services.locks import send_lock
 from iexec_nb.services.rpc import Rpc
 from iexec_nb.services.transactions import Transactions
-from iexec_nb.services.wallet import PrivateKeySigner
+from iexec_nb.services.wallet import KeystoreSigner, PrivateKeySigner
 
 SIGNER = PrivateKeySigner(b"\7" * 32)
 TO = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
@@ -276,3 +280,137 @@ def test_a_hostile_answer_before_sending_is_a_typed_error(method: str, answer: o
     with pytest.raises(Web3ProviderCallError):
         sender(node).send(SIGNER, TO, b"")
     assert sent(node) == 0
+
+
+def test_a_chosen_gas_price_replaces_what_the_node_proposes() -> None:
+    node = FakeNode()
+    quote = sender(node, gas_price=7 * 10**9).quote(SIGNER.address, TO, b"")
+    assert (quote.fees, quote.max_fee) == ({"gasPrice": 7 * 10**9}, 26_250 * 7 * 10**9)
+    sender(node, gas_price=7 * 10**9).send(SIGNER, TO, b"")
+    # A transaction of the first kind, whose price is fixed: its encoding is a list and not a type and a list.
+    assert next(iter(node.mined.values()))[0] >= 0xC0
+
+
+def test_a_gas_price_of_nothing_is_taken_where_gas_costs_nothing_and_refused_elsewhere() -> None:
+    free = FakeNode(eth_getBalance="0x0", eth_getBlockByNumber={**BLOCK, "baseFeePerGas": "0x0"})
+    assert sender(free, gas_price=0).send(SIGNER, TO, b"").status == 1
+    for price in (0, 10**9 - 1):
+        node = FakeNode()
+        with pytest.raises(ConfigurationError, match=f"a gas price of {price} wei is below") as caught:
+            sender(node, gas_price=price).send(SIGNER, TO, b"")
+        assert "--gas-price" in str(caught.value.hint)
+        assert sent(node) == 0
+
+
+def test_an_absurd_gas_price_is_not_paid() -> None:
+    node = FakeNode(eth_getBalance=hex(10**22))
+    with pytest.raises(Web3ProviderSendError, match=r"a gas price of 1000000000000000 wei comes to up to 26\.25 ether"):
+        sender(node, gas_price=10**15).send(SIGNER, TO, b"")
+    assert sent(node) == 0
+
+
+def test_no_more_is_paid_than_was_shown() -> None:
+    node = FakeNode()
+    shown = sender(node).quote(SIGNER.address, TO, b"")
+    dearer = {**BLOCK, "baseFeePerGas": hex(14 * 10**8)}
+    node.answers["eth_getBlockByNumber"] = lambda *_: dearer
+    later = sender(node).quote(SIGNER.address, TO, b"", max_fee=shown.max_fee)
+    assert later.max_fee == shown.max_fee
+    assert later.fees == {"maxFeePerGas": 3 * 10**9, "maxPriorityFeePerGas": 10**9}
+    node.answers["eth_getBlockByNumber"] = lambda *_: {**BLOCK, "baseFeePerGas": hex(31 * 10**8)}
+    with pytest.raises(Web3ProviderSendError, match=r"risen above the 0\.00007875 ether that was shown"):
+        sender(node).send(SIGNER, TO, b"", max_fee=shown.max_fee)
+    assert sent(node) == 0
+
+
+def test_a_fixed_price_that_rose_is_not_lowered_behind_the_chain_s_back() -> None:
+    node = FakeNode(eth_getBlockByNumber={**BLOCK, "baseFeePerGas": None})
+    shown = sender(node).quote(SIGNER.address, TO, b"")
+    node.answers["eth_gasPrice"] = hex(3 * 10**9)
+    with pytest.raises(Web3ProviderSendError, match="have risen above"):
+        sender(node).send(SIGNER, TO, b"", max_fee=shown.max_fee)
+    assert sent(node) == 0
+
+
+def test_a_transaction_that_needs_more_gas_than_was_shown_costs_no_more() -> None:
+    node = FakeNode()
+    shown = sender(node).quote(SIGNER.address, TO, b"")
+    node.answers["eth_estimateGas"] = hex(42_000)
+    later = sender(node).quote(SIGNER.address, TO, b"", max_fee=shown.max_fee)
+    assert (later.gas, later.fees["maxFeePerGas"]) == (52_500, 15 * 10**8)
+    assert later.max_fee <= shown.max_fee
+
+
+def spent(node: FakeNode) -> tuple[int, int, int]:
+    """Return gas, price and value of the one transaction that was sent."""
+    (raw,) = node.mined.values()
+    fields = rlp.decode(raw[1:]) if raw[0] == 2 else [b"", *rlp.decode(raw)]
+    numbers = [int.from_bytes(one, "big") for one in fields[:7]]
+    return (numbers[4], numbers[3], numbers[6]) if raw[0] == 2 else (numbers[3], numbers[2], numbers[5])
+
+
+@pytest.mark.parametrize("base", [hex(10**9), hex(7), None, "0x0"])
+@pytest.mark.parametrize("gas_price", [None, 5 * 10**9])
+def test_everything_is_sent_to_the_last_wei(base: str | None, gas_price: int | None) -> None:
+    node = FakeNode(eth_getBlockByNumber={**BLOCK, "baseFeePerGas": base})
+    transactions = sender(node, gas_price=gas_price)
+    shown = transactions.quote_all(SIGNER.address, TO, at_most=10**18)
+    value, receipt = transactions.send_all(SIGNER, TO, at_most=10**18, max_fee=shown.max_fee)
+    gas, price, sent_value = spent(node)
+    assert (value, receipt.status, gas) == (sent_value, 1, 21_000)
+    assert value + gas * price == 10**18
+    # What is agreed to is charged, so that nothing stays behind.
+    assert len(set(shown.fees.values())) == 1
+    assert sent(node) == 1
+
+
+def test_on_a_chain_that_charges_for_bytes_everything_is_sent_with_room_in_the_gas() -> None:
+    node = FakeNode(eth_estimateGas=hex(60_000))
+    value, _ = sender(node).send_all(SIGNER, TO, at_most=10**18, max_fee=10**18)
+    gas, price, _ = spent(node)
+    assert gas == 75_000
+    assert value + gas * price == 10**18
+
+
+def test_no_more_is_sent_than_was_agreed_to_however_much_there_is() -> None:
+    node = FakeNode(eth_getBalance=hex(5 * 10**18))
+    value, _ = sender(node).send_all(SIGNER, TO, at_most=10**18, max_fee=10**17)
+    gas, price, _ = spent(node)
+    assert value + gas * price == 10**18
+
+
+@pytest.mark.parametrize("funds", [0, 1, 21_000 * 25 * 10**8])
+def test_fees_that_are_all_that_there_is_send_nothing(funds: int) -> None:
+    node = FakeNode(eth_getBalance=hex(funds))
+    with pytest.raises(InsufficientFundsError, match="Tx fees are greater than wallet balance"):
+        sender(node).send_all(SIGNER, TO, at_most=10**18, max_fee=10**18)
+    assert sent(node) == 0
+
+
+def test_everything_is_not_counted_while_a_transaction_is_on_its_way() -> None:
+    counts = {"pending": "0x3", "latest": "0x2"}
+    node = FakeNode(eth_getTransactionCount=lambda _, block: counts[block])
+    with pytest.raises(Web3ProviderSendError, match="is on its way") as caught:
+        sender(node).send_all(SIGNER, TO, at_most=10**18, max_fee=10**18)
+    assert caught.value.tx_hash is None
+    assert sent(node) == 0
+    counts["latest"] = "0x3"
+    assert sender(node).send_all(SIGNER, TO, at_most=10**18, max_fee=10**18)[1].status == 1
+
+
+def test_a_password_is_asked_for_before_the_wallet_is_taken_from_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keystore, "SCRYPT", {"n": 2, "r": 8, "p": 1})
+    path = keystore.create_keystore(Secret(b"\7" * 32), Secret("pw"), tmp_path)
+    free: list[bool] = []
+
+    def ask() -> str:
+        lock = send_lock(CHAIN_ID, SIGNER.address)._threads
+        free.append(lock.acquire(blocking=False))
+        lock.release()
+        return "pw"
+
+    sender(FakeNode()).send(KeystoreSigner(path, ask), TO, b"")
+    sender(FakeNode()).send_all(KeystoreSigner(path, ask), TO, at_most=10**18, max_fee=10**18)
+    assert free == [True, True]

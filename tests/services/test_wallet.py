@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import pickle
 import sys
-import threading
 import traceback
 from pathlib import Path
 
@@ -17,15 +16,8 @@ from iexec_nb.errors import ConfigurationError, DecryptionError, ValidationError
 from iexec_nb.protocol.orders import AppOrder, RequestOrder
 from iexec_nb.protocol.typed_data import Domain, challenge_typed_data, typed_data
 from iexec_nb.protocol.types import Secret
-from iexec_nb.services.wallet import (
-    KeystoreSigner,
-    PrivateKeySigner,
-    Signer,
-    find_keystore,
-    keystore_address,
-    keystore_dir,
-    send_lock,
-)
+from iexec_nb.services.keystore import find_keystore, keystore_address, keystore_dir
+from iexec_nb.services.wallet import KeystoreSigner, PrivateKeySigner, Signer
 
 KEY = "0x650fbe1e220c2e019202bceec7e0005c66c737111e42a33b700dad4579c0d2fc"
 ADDRESS = "0x000a9c787a972F70F0903890E266F41c795C4DcA"
@@ -213,14 +205,3 @@ def test_the_keystore_folder_is_the_one_of_the_iexec_cli(
 ) -> None:
     monkeypatch.setattr(sys, "platform", system)
     assert keystore_dir() == Path.home().joinpath(*tail)
-
-
-def test_a_wallet_has_one_lock_per_chain_whatever_the_spelling_and_the_thread() -> None:
-    locks = []
-    threads = [threading.Thread(target=lambda: locks.append(send_lock(9, ADDRESS.lower()))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(lock is send_lock(9, ADDRESS) for lock in locks)
-    assert send_lock(10, ADDRESS) is not send_lock(9, ADDRESS)
