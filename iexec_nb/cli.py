@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             body = {"ok": False, "command": name, "error": {"name": type(error).__name__, "message": error.message}}
             print(json.dumps(body, ensure_ascii=False), file=sys.stderr)
         else:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            print(f"{type(error).__name__}: {error}".replace("%iexec ", f"{PROGRAM} "), file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         # What was paid for goes on; the notes say how to come back to it.
@@ -74,7 +74,7 @@ def _command(words: Sequence[str], options: Options) -> int:
     call = commands.parse(words, program=PROGRAM, private=True)
     if not options.quiet and not options.raw:
         _warn(call)
-    client = _client(call.options)
+    client = _client(call)
     try:
         value = call.on(client)
     finally:
@@ -90,13 +90,14 @@ def _command(words: Sequence[str], options: Options) -> int:
     return 1 if failed else 0
 
 
-def _client(options: Options) -> IExec:
+def _client(call: Call) -> IExec:
     """Return the client of one command: chain and wallet are found as the official CLI finds them."""
     from iexec_nb import client
+    from iexec_nb.protocol.networks import DEFAULT, network
     from iexec_nb.protocol.types import uint256
     from iexec_nb.services.wallet import find_wallet
 
-    session = options.session
+    options, session = call.options, call.options.session
     confirms = session.get("confirms")
     keys = {name: session.get(name) for name in ("wallet_file", "wallet_address", "keystoredir", "password")}
     try:
@@ -108,15 +109,16 @@ def _client(options: Options) -> IExec:
         signer = None
         if not options.quiet and not options.raw:
             print(f"Warning: no wallet was loaded: {error.message}", file=sys.stderr)
-    return client.IExec(
-        session.get("chain"),
-        signer=signer,
-        keystoredir=session.get("keystoredir"),
-        gas_price=session.get("gas_price"),
-        tee_framework=session.get("tee_framework"),
-        confirms=1 if confirms is None else uint256(confirms, "confirms"),
-        confirm=False if options.answered else None,
-    )
+    given: dict[str, Any] = {name: session.get(name) for name in ("keystoredir", "gas_price", "tee_framework")}
+    given |= {"signer": signer, "confirm": False if options.answered else None}
+    given["confirms"] = 1 if confirms is None else uint256(confirms, "confirms")
+    try:
+        return client.IExec(session.get("chain"), **given)
+    except IExecError:
+        if not call.command.local or "chain" in session:
+            raise
+        # It needs no chain, and may be what mends the file.
+        return client.IExec(network(DEFAULT), **given)
 
 
 def _warn(call: Call) -> None:
@@ -170,7 +172,7 @@ def _plain(value: object) -> Any:
     if hasattr(value, "columns"):
         return {"count": len(value), "orders": json.loads(value.to_json(orient="records", date_format="iso"))}  # type: ignore[arg-type, attr-defined]
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value) if field.repr}
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -189,8 +191,14 @@ def _text(call: Call, value: object, members: Mapping[str, Any]) -> str:
     """Return what people read: a table as a table, a record member by member, anything else as it shows itself."""
     if hasattr(value, "to_string"):
         return str(value.to_string())
-    if is_dataclass(value) or isinstance(value, Mapping) or "fail" in members:
-        return "\n".join(_lines(members, "", "ether" if call.command.unit == "ether" else "RLC"))
+    coin = "ether" if call.command.unit == "ether" else "RLC"
+    if is_dataclass(value):
+        # The JSON of the official CLI is for programs: people get what the record says of itself.
+        return "\n".join(_lines(_plain(value), "", coin))
+    if isinstance(value, Mapping):
+        return "\n".join(_lines(members, "", coin))
+    if isinstance(value, tuple | list):
+        return "\n".join(map(str, value))
     return str(value)
 
 
@@ -204,6 +212,8 @@ def _lines(members: Mapping[str, Any], indent: str, coin: str) -> list[str]:
             for one in value:
                 first, *rest = _lines(one, indent + "    ", coin)
                 lines += [f"{indent}  - {first.lstrip()}", *rest]
+        elif isinstance(value, list) and value:
+            lines += [f"{indent}{name}:", *(f"{indent}  - {one}" for one in value)]
         else:
             lines.append(f"{indent}{name}: {_readable(name, value, coin)}".rstrip())
     return lines
@@ -211,22 +221,17 @@ def _lines(members: Mapping[str, Any], indent: str, coin: str) -> list[str]:
 
 def _readable(name: str, value: Any, coin: str) -> str:
     """Return a member as people read it: money with its unit, a tag with its names."""
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    if (
-        isinstance(value, str)
-        and value.isdecimal()
-        and (name in ("stake", "locked", "amount") or name.endswith("price"))
-    ):
+    is_money = name in ("stake", "locked", "amount", "total", "wei", "nRLC") or name.endswith("price")
+    if is_money and isinstance(value, str) and value.isdecimal():
         from iexec_nb.protocol.units import format_ether, format_rlc
 
-        is_ether = coin == "ether" and name == "amount"
+        is_ether = name == "wei" or (coin == "ether" and name == "amount")
         return f"{value} {'wei' if is_ether else 'nRLC'} ({(format_ether if is_ether else format_rlc)(int(value))})"
     if name == "tag" and isinstance(value, str):
         from iexec_nb.protocol import tags
 
         return f"{value} ({', '.join(tags.describe(value)) or 'none'})"
-    return "" if value is None else str(value)
+    return "" if value is None or value == [] else str(value)
 
 
 if __name__ == "__main__":

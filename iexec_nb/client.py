@@ -453,7 +453,7 @@ def _of_project(chain: str | int | None, tee_framework: str | None) -> Network |
 
     project = Project()
     if chain is None or project.has_chain(chain):
-        return project.network(chain, tee_framework=tee_framework)
+        return project.network(chain, tee_framework=tee_framework, needs_host=False)
     return None
 
 
@@ -474,8 +474,8 @@ def _ask(text: str) -> bool:
         answer = input(f"{text}\nGo on? [y/N] ")
     except (EOFError, OSError, RuntimeError, NotImplementedError) as error:
         raise ConfigurationError(
-            "this would sign something, and there is nobody to ask",
+            "this needs a yes, and there is nobody to ask",
             context={"what": text},
-            hint="make the client with confirm=False, or with a function that answers",
+            hint="answer on the line with --yes; in Python make the client with confirm=False, or with a function",
         ) from error
     return answer.strip().lower() in ("y", "yes")

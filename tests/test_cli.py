@@ -173,6 +173,52 @@ def test_yes_answers_and_without_it_the_default_asks(shell: Any) -> None:
     assert shell.made[-1]["chain"] == "arbitrum-mainnet"
 
 
+def test_a_broken_chain_json_stops_what_needs_a_chain_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "chain.json").write_text('{\n  "default": "dev",\n  "chains": {"dev": {"id": 5}}\n}')
+    before = (tmp_path / "chain.json").read_text()
+    assert cli.main(["wallet", "show"]) == 1
+    said = capsys.readouterr().err
+    assert "chain.json" in said
+    assert "line: 3" in said
+    assert "chains.dev.id" in said
+    assert cli.main(["wallet", "list", "--keystoredir", "local"]) == 0
+    assert cli.main(["project", "show"]) in (0, 1)
+    assert "Traceback" not in capsys.readouterr().err
+    assert (tmp_path / "chain.json").read_text() == before
+
+
+def test_a_wallet_that_cannot_be_loaded_stops_only_what_was_asked_of_it(
+    shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "wallet.json").write_text("{")
+    code, out, err = shell("category", "count")
+    assert (code, out) == (0, "5\n")
+    assert "no wallet was loaded" in err
+    assert shell("category", "count", "--quiet")[2] == ""
+    assert shell("category", "count", "--wallet-address", ADDRESS)[0] == 1
+
+
+def test_a_partial_failure_is_said_on_the_error_stream_and_is_a_failure(
+    shell: Any, net: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = net.user.order.create("app", app=ADDRESS)
+    monkeypatch.setattr(
+        type(net.user.order), "sign", lambda self, **kinds: {"apporder": order, "fail": ["datasetorder: no"]}
+    )
+    code, out, err = shell("--raw", "order", "sign", "--app", "--dataset")
+    assert (code, out) == (1, "")
+    body = json.loads(err)
+    assert body["ok"] is False
+    assert body["fail"] == ["datasetorder: no"]
+    assert body["apporder"]["app"] == ADDRESS
+
+
 def test_an_argument_of_an_app_that_looks_like_an_option_of_ours_stays_its_own(
     shell: Any, net: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,10 +7,8 @@ go; what fails is collected beside what succeeds, as the CLI does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, TypeVar
 
 from iexec_nb.actions import bulk, preflight
@@ -18,7 +16,6 @@ from iexec_nb.actions.base import Noun
 from iexec_nb.actions.book import fetch_order
 from iexec_nb.errors import IExecError, MarketCallError, ObjectNotFoundError, ValidationError
 from iexec_nb.protocol import foreign, tags
-from iexec_nb.protocol.json_text import dotted, line_of
 from iexec_nb.protocol.orders import (
     ORDERS,
     AppOrder,
@@ -89,7 +86,7 @@ class Orders(Noun):
         body = files.signed_order(kind, chain)
         if body is None:
             return None
-        with naming(files.path("orders.json"), (str(chain), f"{kind}order"), body):
+        with files.naming("orders.json", str(chain), f"{kind}order"):
             return ORDERS[kind].from_json(body)
 
     def _picked(self, kind: str, choice: Choice, missing: str = MISSING) -> Order:
@@ -280,21 +277,6 @@ def _sent(error: IExecError) -> str:
     # A transaction whose end is not known must be found again, so its hash goes where the message goes.
     tx_hash = getattr(error, "tx_hash", None)
     return f" (transaction {tx_hash})" if tx_hash else ""
-
-
-@contextmanager
-def naming(path: Path, keys: tuple[str, ...], body: Mapping[str, object]) -> Iterator[None]:
-    """Say of a rule that is broken which file, line and key of a project broke it."""
-    try:
-        yield
-    except ValidationError as error:
-        # Parsers name the field that they were given; one that is missing is missing in the whole order.
-        field = str(error.context.pop("argument", ""))
-        keys = (*keys, field) if field in body else keys
-        with suppress(OSError, UnicodeDecodeError):
-            error.context["line"] = line_of(path.read_text(encoding="utf-8"), keys)
-        error.context = {"file": path.name, "key": dotted(keys), **error.context}
-        raise
 
 
 def _json(text: str) -> object:

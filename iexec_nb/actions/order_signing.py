@@ -14,7 +14,6 @@ from iexec_nb.actions.order_base import (
     chosen,
     class_of,
     gather,
-    naming,
     not_done,
     only_one_form,
     outcome,
@@ -253,7 +252,7 @@ class OrderSigning(Orders):
         files = self._client.files
         content = files.order(kind)
         fields = {name: content[name] for name in ORDERS[kind].FIELDS if content.get(name) is not None}
-        with naming(files.path("iexec.json"), ("order", f"{kind}order"), content):
+        with files.naming("iexec.json", "order", f"{kind}order"):
             if self._client.require_tdx:
                 fields["tag"] = tags.union(tags.tag(fields.get("tag")), tags.TEE_TDX)
             order = self.create(kind, **fields)

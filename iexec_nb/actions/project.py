@@ -34,7 +34,7 @@ def _raw_shown(shown: ProjectShown) -> dict[str, Any]:
 class ProjectActions(Noun):
     """Projects: make the files that the official CLI works with, and see what is in them."""
 
-    @command("init --skip-wallet", raw=_raw_made, shortcut=True)
+    @command("init --skip-wallet", raw=_raw_made, shortcut=True, local=True)
     def init(
         self,
         *,
@@ -101,7 +101,7 @@ class ProjectActions(Noun):
             walletFile=wallet.fileName if wallet else None,
         )
 
-    @command("project show", raw=_raw_shown)
+    @command("project show", raw=_raw_shown, local=True)
     def show(self) -> ProjectShown:
         """Return what is in the project of the working folder; files that are broken are named with line and key.
 

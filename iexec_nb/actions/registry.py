@@ -32,7 +32,7 @@ def _raw(checked: Validated) -> dict[str, Any]:
 class RegistryActions(Noun):
     """Registries: whether an app, dataset or workerpool is described well enough to be listed."""
 
-    @command("registry validate app", raw=_raw)
+    @command("registry validate app", raw=_raw, local=True)
     def validate(self, kind: str, /) -> Validated:
         """Check the description, the logo and the deployment of a project; everything that is wrong is listed.
 

@@ -56,7 +56,7 @@ def _list_raw(table: pd.DataFrame) -> Mapping[str, Any]:
 class WalletFiles(Noun):
     """Wallets in files: encrypted keystores, and the open ``wallet.json`` of a working folder."""
 
-    @command("wallet create", raw=_file_raw)
+    @command("wallet create", raw=_file_raw, local=True)
     def create(
         self,
         *,
@@ -100,7 +100,7 @@ class WalletFiles(Noun):
         """
         return self._save(new_private_key(), password, unencrypted, keystoredir, force)
 
-    @command("wallet import", raw=_file_raw)
+    @command("wallet import", raw=_file_raw, local=True)
     def import_(
         self,
         private_key: Secret | None = None,
@@ -144,7 +144,7 @@ class WalletFiles(Noun):
         key = PrivateKeySigner(secret_of(given, "private_key")).unsafe_private_key()
         return self._save(key, password, unencrypted, keystoredir, force)
 
-    @command("wallet list", raw=_list_raw)
+    @command("wallet list", raw=_list_raw, local=True)
     def list(self, *, keystoredir: str | None = None) -> pd.DataFrame:
         """Return the wallet files, the one that would be used first on top.
 
@@ -172,7 +172,7 @@ class WalletFiles(Noun):
 
         return tables.frame(tables.WALLETS, wallet_entries(self._folder(keystoredir)))
 
-    @command("wallet unlock", raw=_file_raw)
+    @command("wallet unlock", raw=_file_raw, local=True)
     def unlock(
         self,
         wallet_address: str | None = None,

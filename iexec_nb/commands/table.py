@@ -44,6 +44,8 @@ class Command:
         Makes the members of the official CLI's JSON (``--raw``) from what the verb returns.
     shortcut
         Whether the verb can be called without its noun (``%iexec info``).
+    local
+        Whether it works without any chain, so that a broken ``chain.json`` does not keep it from working.
     """
 
     noun: str
@@ -57,6 +59,7 @@ class Command:
     options: Mapping[str, str] = field(default_factory=dict)
     raw: Callable[[Any], Mapping[str, Any]] | None = None
     shortcut: bool = False
+    local: bool = False
 
     @property
     def summary(self) -> str:
@@ -96,11 +99,12 @@ def command(
     options: Mapping[str, str] | None = None,
     raw: Callable[[Any], Mapping[str, Any]] | None = None,
     shortcut: bool = False,
+    local: bool = False,
 ) -> Callable[[F], F]:
     """Declare a method of a noun as a command; see `Command` for the arguments."""
     declared = {
         "example": example, "spends": spends, "aliases": aliases, "js": js, "unit": unit,
-        "options": dict(options or {}), "raw": raw, "shortcut": shortcut,
+        "options": dict(options or {}), "raw": raw, "shortcut": shortcut, "local": local,
     }  # fmt: skip
 
     def mark(function: F) -> F:

@@ -97,7 +97,6 @@ class Endpoints:
         try:
             with path.open("w" if overwrite else "x", encoding="utf-8") as file:
                 json.dump(self.chain_json(), file, indent=2)
-                file.write("\n")
         except FileExistsError as error:
             raise ValidationError(
                 f"{path} exists", hint="write(folder, overwrite=True) replaces it; or choose another folder"

@@ -297,7 +297,9 @@ class Project:
 
         return key_of(self._chains(), chain) is not None
 
-    def network(self, chain: str | int | None = None, *, tee_framework: str | None = None) -> Network:
+    def network(
+        self, chain: str | int | None = None, *, tee_framework: str | None = None, needs_host: bool = True
+    ) -> Network:
         """Return a chain as ``chain.json`` has it; what the file does not say is the chain's default.
 
         Parameters
@@ -306,6 +308,8 @@ class Project:
             Its key in the file, or name or id of a known chain; default: the file's ``default``.
         tee_framework
             Which secret service is meant, where the file has one for each framework (SDK 8).
+        needs_host
+            Whether a chain without a node is an error; somebody may have the node from elsewhere, or need none.
 
         Raises
         ------
@@ -316,7 +320,7 @@ class Project:
         """
         from iexec_nb.services.project_chains import framework_of, resolve
 
-        return resolve(self._chains(), chain, framework_of(tee_framework))
+        return resolve(self._chains(), chain, framework_of(tee_framework), needs_host=needs_host)
 
     def tee_framework(self, chain: str | int | None = None) -> str | None:
         """Return the ``defaultTeeFramework`` of a chain in ``chain.json`` (SDK 8), where there is one.

@@ -89,7 +89,7 @@ def key_of(document: Document, chain: str | int) -> str | None:
     return same[0] if len(same) == 1 else None
 
 
-def resolve(document: Document, chain: str | int | None, framework: str | None) -> Network:
+def resolve(document: Document, chain: str | int | None, framework: str | None, *, needs_host: bool = True) -> Network:
     """Return a chain of a checked file, with the known defaults for what the file does not say.
 
     Raises
@@ -109,7 +109,7 @@ def resolve(document: Document, chain: str | int | None, framework: str | None) 
     if sms is not None or "sms" in entry:
         given["sms"] = sms
     changed = {key: value for key, value in given.items() if value != getattr(base, _SERVICES[key])}
-    if not (changed.get("host") or base.rpc):
+    if needs_host and not (changed.get("host") or base.rpc):
         raise ConfigurationError(
             f'Missing RPC host, no "host" key in "chain.json" and no default value for chain {base.chain_id}',
             context={"file": document.name, "line": document.line(("chains", name)), "key": f"chains.{shown(name)}"},

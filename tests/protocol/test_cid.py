@@ -237,3 +237,10 @@ def test_any_text_comes_back_or_is_a_multiaddr(text):
 @pytest.mark.parametrize("data", ["04", "0a", "a50322", "ff", "35ff", "047f00000106", "808080808080808080808001"])
 def test_cut_multiaddr_bytes_are_shown_as_text(data):
     assert m.multiaddr_decode(bytes.fromhex(data)) == bytes.fromhex(data).decode(errors="replace")
+
+
+@pytest.mark.parametrize("base", [str.upper, lambda text: "f" + bytes(m.Cid.parse(text)).hex()])
+def test_a_base_that_others_do_not_read_stays_text(base):
+    text = "/ipfs/" + base("bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi")
+    assert m.multiaddr_encode(text) == text.encode()
+    assert m.multiaddr_decode(text.encode()) == text

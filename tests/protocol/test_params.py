@@ -310,3 +310,17 @@ def test_loads_returns_an_object_or_refuses() -> None:
     for bad in ("", "{", "[" * 100000, '{"a":NaN}', "[1]", "null"):
         with pytest.raises(ValidationError):
             loads(bad)
+
+
+def test_json_with_half_a_character_is_still_json_and_is_escaped_when_it_is_written() -> None:
+    built = create_params('{"iexec_args":"\ud800"}', tee=True, callback=True)
+    assert built == {"iexec_args": "\ud800"}
+    assert dumps(built) == '{"iexec_args":"\\ud800"}'
+    with pytest.raises(ValidationError, match="must be a json"):
+        parse('{"iexec_args":"\ud800"}')
+
+
+def test_finished_params_are_not_nothing() -> None:
+    with pytest.raises(ValidationError, match="this cannot be null"):
+        check_params(None, tee=True, callback=True)  # type: ignore[arg-type]
+    assert create_params(None, tee=True, callback=True) == {}

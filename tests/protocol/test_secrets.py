@@ -129,3 +129,12 @@ def test_keys_that_a_worker_cannot_read_are_refused(pair):
     for other in others:
         with pytest.raises(ValidationError, match=r"holds no RSA public key|not a result encryption key"):
             m.result_public_key_value(other)
+
+
+def test_half_a_character_is_refused_unsaid():
+    for value in ("\ud800", Secret("secret\udc00"), "\udc00\ud800"):
+        with pytest.raises(ValidationError, match="must be UTF-8 text") as caught:
+            m.check_secret_value(value)
+        assert "secret\udc00" not in str(caught.value)
+    with pytest.raises(ValidationError):
+        m.result_public_key_value("-----BEGIN PUBLIC KEY-----\ud800")

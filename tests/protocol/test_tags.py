@@ -155,3 +155,9 @@ def test_a_union_offers_all_of_its_parts(a: int, b: int) -> None:
     assert tags.missing(one, both) == () == tags.missing(other, both)
     assert int(tags.without_frameworks(one), 16) == a & ~0b1110
     assert len(tags.describe(one)) == a.bit_count()
+
+
+@pytest.mark.parametrize("names", [[["tee"]], [None], [{"a": 1}], ["tee", 3]])
+def test_a_name_that_is_no_text_is_refused(names: list[object]) -> None:
+    with pytest.raises(ValidationError, match=r"is not a valid tag\. Unknown tag"):
+        tags.tag(names)  # type: ignore[arg-type]

@@ -110,3 +110,9 @@ def test_a_secret_shows_itself_nowhere() -> None:
     with pytest.raises(ValidationError) as caught:
         types.Secret(12345)  # type: ignore[arg-type]
     assert "12345" not in str(caught.value)
+
+
+def test_a_prefix_in_capitals_and_leading_zeros_do_not_count() -> None:
+    assert types.bytes32("0X" + "AB" * 32) == "0x" + "ab" * 32
+    assert types.uint256("0" * 5000 + "7") == 7
+    assert types.uint256("000") == 0

@@ -113,3 +113,23 @@ def test_what_is_formatted_reads_back_to_the_same_amount(amount: int) -> None:
     assert units.nrlc(units.format_rlc(amount)) == amount
     assert units.wei(units.format_ether(amount)) == amount
     assert units.nrlc(str(amount)) == amount == units.wei(f"{amount} wei")
+
+
+@pytest.mark.parametrize(
+    "value", [(20,), [20, ""], ("20", None), (20, "nRLC"), "0" * 5000 + "20", "0" * 200 + "20 nRLC"]
+)
+def test_a_unit_may_be_missing_and_leading_zeros_do_not_count(value: object) -> None:
+    assert units.nrlc(value) == 20
+
+
+@pytest.mark.parametrize("value", [0.5, None, "1.5", "0x10", "+1", "1\n", "", [], True])
+def test_what_is_no_whole_number_is_not_formatted(value: object) -> None:
+    with pytest.raises(ValidationError, match="is not a number of nRLC"):
+        units.format_rlc(value)  # type: ignore[arg-type]
+
+
+def test_numbers_of_a_dataframe_and_digits_are_formatted() -> None:
+    numbers = pytest.importorskip("numpy")
+    assert units.format_rlc(numbers.int64(1_500_000_000)) == "1.5 RLC"
+    assert units.format_rlc("1500000000") == "1.5 RLC"
+    assert units.format_ether("-15") == "-0.000000000000000015 ether"
