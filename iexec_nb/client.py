@@ -49,6 +49,7 @@ from iexec_nb.services.wallet import PrivateKeySigner, Signer
 
 if TYPE_CHECKING:
     import httpx
+    from eth_account.signers.local import LocalAccount
 
     from iexec_nb.services.chain import Chain
     from iexec_nb.services.http import Http
@@ -71,8 +72,8 @@ class IExec:
         A chain's name or id, or a `Network`. Default: the environment's ``IEXEC_NB_CHAIN``, else
         ``arbitrum-sepolia-testnet``. With `rpc` and `hub_address` given, any chain id will do.
     signer
-        A `Signer`, a private key as `Secret`, or nothing: then the client reads and says so when something needs
-        a signature.
+        A `Signer`, a private key as `Secret`, a ``LocalAccount`` of eth-account, or nothing: then the client reads and
+        says so when something needs a signature.
     rpc
         URL of the node, or a ``web3.Web3`` object that is connected over HTTP.
     hub_address, sms, market, ipfs_gateway, ipfs_node, compass, poco_subgraph
@@ -108,7 +109,7 @@ class IExec:
         self,
         chain: str | int | Network | None = None,
         *,
-        signer: Signer | Secret | None = None,
+        signer: Signer | Secret | LocalAccount | None = None,
         rpc: Any = None,
         hub_address: str | None = None,
         sms: str | None = None,
@@ -415,11 +416,14 @@ def _check(confirms: object, confirm: object, timeout_s: object) -> None:
         raise ConfigurationError(f"invalid timeout_s: {shown(timeout_s)}", hint="give timeout_s in seconds, such as 10")
 
 
-def _signer(given: Signer | Secret | None) -> Signer | None:
+def _signer(given: Signer | Secret | LocalAccount | None) -> Signer | None:
     if isinstance(given, Secret):
         return PrivateKeySigner(given)
     if given is None or isinstance(given, Signer):
         return given
+    if type(given).__module__.startswith("eth_account."):
+        # A LocalAccount signs in its own way; its key signs in ours, which asks before and sends once.
+        return PrivateKeySigner(Secret(bytes(given.key)))
     # It may be a key as plain text, so it is not repeated.
     raise ConfigurationError(
         f"a {type(given).__name__} is not a signer",

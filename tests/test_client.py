@@ -237,3 +237,13 @@ def test_an_amount_is_refused_by_a_client_of_a_real_chain_without_any_connection
     for verb in (client.account.deposit, client.account.withdraw):
         with pytest.raises(ValidationError):
             verb(value)
+
+
+def test_an_account_of_eth_account_is_a_signer() -> None:
+    from eth_account import Account
+
+    account = Account.from_key("0x" + "11" * 32)
+    client = IExec("arbitrum-mainnet", signer=account)
+    assert client.signer is not None
+    assert client.signer.address == account.address
+    assert "11111111" not in repr(vars(client))

@@ -32,19 +32,20 @@ def loaded() -> Any:
 
 
 PARITY = loaded()
-DONE = [row for row in ROWS["commands"] if PARITY.gathered().state(row["name"])[0] == "done"]
+GATHERED = PARITY.gathered()
+DONE = [row for row in ROWS["commands"] if GATHERED.state(row["name"])[0] == "done"]
 
 
 def test_every_row_is_done_and_proven_or_later_or_never() -> None:
-    assert list(PARITY.gathered().problems()) == []
+    assert list(GATHERED.problems()) == []
 
 
 def test_the_page_is_current() -> None:
-    assert PARITY.PAGE.read_text("utf-8") == PARITY.gathered().page(), "make docs"
+    assert PARITY.PAGE.read_text("utf-8") == GATHERED.page(), "make docs"
 
 
 def test_every_proof_is_a_test_that_exists() -> None:
-    for name, proofs in PARITY.gathered().proofs.items():
+    for name, proofs in GATHERED.proofs.items():
         for proof in proofs:
             path, _, test = proof.partition("::")
             assert f"def {test}(" in (ROOT / path).read_text("utf-8"), name
@@ -126,7 +127,7 @@ def lines(row: dict[str, Any]) -> list[list[str]]:
     every = [word for value in row["arguments"] for word in words(value)]
     if any(option["name"] == "--to" for option in row["options"]):
         start += ["--to", ADDRESS]  # the CLI lists it as an option and stops without it
-    refused = PARITY.gathered().reasons["options"]
+    refused = GATHERED.reasons["options"]
     found = [[*start, *needed], [*start, *every]]
     groups = [
         {"name": usage.split()[0], "value": usage.split(" (")[0].partition(" ")[2]}
@@ -161,7 +162,7 @@ def test_the_other_words_for_a_command_are_known(row: dict[str, Any]) -> None:
         assert PARITY.verb_of(f"{noun} {alias}") == PARITY.verb_of(row["name"])
 
 
-@pytest.mark.parametrize("name", sorted(PARITY.gathered().reasons["options"]))
+@pytest.mark.parametrize("name", sorted(GATHERED.reasons["options"]))
 def test_an_option_that_is_said_to_be_refused_is(name: str) -> None:
     command, _, option = name.rpartition(" ")
     row = next(row for row in DONE if row["name"] == command)

@@ -12,7 +12,7 @@ from generated import Case
 from sdk import Sdk, SdkClient
 
 from iexec_nb import IExec
-from iexec_nb.errors import IExecError
+from iexec_nb.errors import IExecError, ValidationError
 from iexec_nb.protocol import cid, orders, params, secrets, tags, types, units
 from iexec_nb.protocol.typed_data import order_digest, personal_digest, sign_digest
 
@@ -67,7 +67,7 @@ def theirs(side: Side, us: Us, cases: Sequence[Case]) -> list[Answer]:
     return answers
 
 
-def _asked(side: Side, us: Us, kind: str, given: list[Any]) -> list[Any]:
+def _asked(side: Side, us: Us, kind: str, given: list[Any]) -> Any:
     ask: Callable[..., Any] = side.sdk.ask
     if kind in ("parseRLC", "parseEth", "formatRLC", "formatEth", "encodeTag", "decodeTag", "sumTags"):
         return ask("eachUtil", method=kind, argsList=[[_js(value)] for value in given])
@@ -162,7 +162,7 @@ def ours(us: Us, case: Case) -> Answer:
 def _tag(value: Any, *, agnostic: bool, legacy: bool) -> str:
     encoded = tags.tag(value)
     if wrong := tags.check(encoded, agnostic=agnostic, legacy=legacy):
-        raise types.ValidationError(wrong[0])
+        raise ValidationError(wrong[0])
     return encoded
 
 
@@ -190,7 +190,7 @@ def agree(us: Us, case: Case, their: Answer, our: Answer) -> bool:
     if case.kind == "signature":
         signed = orders.ORDERS[case.given[0]].from_json(their.value)
         same = sign_digest(order_digest(signed, us.client.chain.domain), us.key) == their.value["sign"]
-        return same and our.value == {key: their.value[key] for key in our.value}
+        return bool(same and our.value == {key: their.value[key] for key in our.value})
     if case.kind == "created order" and our.value.keys() == their.value.keys():
         return all(repr(their.value[key]) == repr(our.value[key]) for key in our.value)
     return repr(their.value) == repr(our.value)

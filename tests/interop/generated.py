@@ -42,7 +42,7 @@ ODD_NAMES = (
     "TEE", "Tdx", " tee", "tee ", "", "0", "8", "sgx", "constructor", "toString", "__proto__", "tée", "tee\n", "0x",
     "0x1",
 )  # fmt: skip
-ODD_THINGS = (None, True, False, [], {}, {"a": 1}, [[]], [None], "[object Object]", "undefined")
+ODD_THINGS: tuple[Any, ...] = (None, True, False, [], {}, {"a": 1}, [[]], [None], "[object Object]", "undefined")
 TEXTS = (
     "hello", "", " ", "hé 日本語 🚀",
     'quotes " and \\ back', "tab\tline\nfeed\u0000null", "\u2028\u2029 / </script>", "\ud800",
