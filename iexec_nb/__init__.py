@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from iexec_nb.protocol.types import NULL_ADDRESS, NULL_BYTES32, Secret
     from iexec_nb.protocol.units import format_ether, format_rlc, nrlc, wei
     from iexec_nb.sandbox.network import Sandbox
-    from iexec_nb.services.wallet import KeystoreSigner, PrivateKeySigner
+    from iexec_nb.services.wallet import KeystoreSigner, PrivateKeySigner, ReadOnlySigner
 
 __version__ = "0.1.0"
 
@@ -30,6 +30,7 @@ __all__ = [
     "KeystoreSigner",
     "Network",
     "PrivateKeySigner",
+    "ReadOnlySigner",
     "RequestOrder",
     "Sandbox",
     "Secret",
@@ -53,7 +54,7 @@ _HOMES = {
     "protocol.types": ("NULL_ADDRESS", "NULL_BYTES32", "Secret"),
     "protocol.units": ("format_ether", "format_rlc", "nrlc", "wei"),
     "sandbox.network": ("Sandbox",),
-    "services.wallet": ("KeystoreSigner", "PrivateKeySigner"),
+    "services.wallet": ("KeystoreSigner", "PrivateKeySigner", "ReadOnlySigner"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iexec_nb import __version__
-from iexec_nb.commands.table import JsonNumber
-from iexec_nb.errors import IExecError
+from iexec_nb.commands.table import JsonNumber, find
+from iexec_nb.errors import ConfigurationError, IExecError
+from iexec_nb.protocol.types import shown
 
 if TYPE_CHECKING:
     from iexec_nb.client import IExec
@@ -35,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if words[:1] == ["sandbox"]:
         return _sandbox(words[1:])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A terminal that lacks a letter of somebody's name is no reason to lose the hash of a transaction.
+            stream.reconfigure(errors="backslashreplace")
     import iexec_nb.client  # noqa: F401
     from iexec_nb import commands
 
@@ -45,15 +52,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _command(words, options)
     except IExecError as error:
         if options.raw:
-            name = " ".join(["iexec", *regular[:2]])
-            body = {"ok": False, "command": name, "error": {"name": type(error).__name__, "message": error.message}}
-            print(json.dumps(body, ensure_ascii=False), file=sys.stderr)
+            name = " ".join(["iexec", *_name(regular)])
+            said = {"name": type(error).__name__, "message": error.message}
+            if tx_hash := getattr(error, "tx_hash", None):
+                # It may be mined all the same, and a program has to find it before it tries again.
+                said["txHash"] = tx_hash
+            print(_json({"ok": False, "command": name, "error": said}), file=sys.stderr)
         else:
-            print(f"{type(error).__name__}: {error}".replace("%iexec ", f"{PROGRAM} "), file=sys.stderr)
+            print(_safe(f"{type(error).__name__}: {error}").replace("%iexec ", f"{PROGRAM} "), file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         # What was paid for goes on; the notes say how to come back to it.
-        print(*getattr(stop, "__notes__", ()), sep="\n", file=sys.stderr)
+        print(_safe("\n".join(getattr(stop, "__notes__", ()))), file=sys.stderr)
         return 1
 
 
@@ -76,7 +86,9 @@ def _command(words: Sequence[str], options: Options) -> int:
         _warn(call)
     client = _client(call)
     try:
-        value = call.on(client)
+        # "nobody is asked" is not yet a yes to replacing a file; the word on the line is.
+        with client.without_asking() if call.options.answered else nullcontext():
+            value = call.on(client)
     finally:
         client.close()
     members = _members(call, value)
@@ -84,9 +96,9 @@ def _command(words: Sequence[str], options: Options) -> int:
     # What failed in part is said where errors are said, as in the official CLI; unlike there, it is also a failure.
     stream = sys.stderr if failed else sys.stdout
     if options.raw:
-        print(json.dumps({"ok": not failed, **members}, ensure_ascii=False), file=stream)
+        print(_json({"ok": not failed, **members}), file=stream)
     else:
-        print(_text(call, value, members), file=stream)
+        print(_safe(_text(call, value, members)), file=stream)
     return 1 if failed else 0
 
 
@@ -108,9 +120,9 @@ def _client(call: Call) -> IExec:
         # Nobody asked for this wallet, and most commands need none; one that does will say so.
         signer = None
         if not options.quiet and not options.raw:
-            print(f"Warning: no wallet was loaded: {error.message}", file=sys.stderr)
+            print(_safe(f"Warning: no wallet was loaded: {error.message}"), file=sys.stderr)
     given: dict[str, Any] = {name: session.get(name) for name in ("keystoredir", "gas_price", "tee_framework")}
-    given |= {"signer": signer, "confirm": False if options.answered else None}
+    given |= {"signer": signer, "confirm": False if options.answered else _asked}
     given["confirms"] = 1 if confirms is None else uint256(confirms, "confirms")
     try:
         return client.IExec(session.get("chain"), **given)
@@ -119,6 +131,27 @@ def _client(call: Call) -> IExec:
             raise
         # It needs no chain, and may be what mends the file.
         return client.IExec(network(DEFAULT), **given)
+
+
+def _asked(text: str) -> bool:
+    """Ask where errors are said, because what a command says is somebody's input."""
+    print(f"{text}\nGo on? [y/N] ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline() if sys.stdin else ""
+    if not answer:
+        # The error, which may be JSON, has a line of its own.
+        print(file=sys.stderr)
+        raise ConfigurationError(
+            "this needs a yes, and there is nobody to ask",
+            context={"what": text},
+            hint="answer on the line with --yes or --force",
+        )
+    return answer.strip().lower() in ("y", "yes")
+
+
+def _name(words: Sequence[str]) -> list[str]:
+    """Return the words of a line that name its command; an option behind them may hold a secret."""
+    found, count = find(words)
+    return list(words[:count]) if found else [word for word in words[:2] if not word.startswith("-")]
 
 
 def _warn(call: Call) -> None:
@@ -205,15 +238,17 @@ def _text(call: Call, value: object, members: Mapping[str, Any]) -> str:
 def _lines(members: Mapping[str, Any], indent: str, coin: str) -> list[str]:
     lines = []
     for name, value in members.items():
+        # A line break in a stranger's text does not make it another member.
+        name = shown(name)
         if isinstance(value, Mapping) and value:
             lines += [f"{indent}{name}:", *_lines(value, indent + "  ", coin)]
         elif isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
             lines.append(f"{indent}{name}:")
             for one in value:
-                first, *rest = _lines(one, indent + "    ", coin)
+                first, *rest = _lines(one, indent + "    ", coin) or ["{}"]
                 lines += [f"{indent}  - {first.lstrip()}", *rest]
         elif isinstance(value, list) and value:
-            lines += [f"{indent}{name}:", *(f"{indent}  - {one}" for one in value)]
+            lines += [f"{indent}{name}:", *(f"{indent}  - {_one_member(one)}" for one in value)]
         else:
             lines.append(f"{indent}{name}: {_readable(name, value, coin)}".rstrip())
     return lines
@@ -231,7 +266,21 @@ def _readable(name: str, value: Any, coin: str) -> str:
         from iexec_nb.protocol import tags
 
         return f"{value} ({', '.join(tags.describe(value)) or 'none'})"
-    return "" if value is None or value == [] else str(value)
+    return "" if value is None or value == [] else _one_member(value)
+
+
+def _one_member(value: object) -> str:
+    return str(value).replace("\n", "\n  | ")
+
+
+def _safe(text: str) -> str:
+    """Return lines that a terminal only shows: what else it would obey (strangers write names) becomes a sign."""
+    return "\n".join(shown(line, len(line)) for line in text.expandtabs().split("\n"))
+
+
+def _json(body: Mapping[str, Any]) -> str:
+    text = json.dumps(body, ensure_ascii=False)
+    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 if __name__ == "__main__":

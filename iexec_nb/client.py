@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ from iexec_nb.protocol.networks import DEFAULT, NETWORKS, Network, network
 from iexec_nb.protocol.types import Address, Secret, address, shown, uint256
 from iexec_nb.protocol.units import wei
 from iexec_nb.services.lazy import lazy
-from iexec_nb.services.wallet import PrivateKeySigner, Signer
+from iexec_nb.services.wallet import PrivateKeySigner, ReadOnlySigner, Signer
 
 if TYPE_CHECKING:
     import httpx
@@ -61,6 +62,9 @@ if TYPE_CHECKING:
     from iexec_nb.services.workerpool import Compass, WorkerpoolApi
 
 Confirm = Callable[[str], bool]
+
+_answered: ContextVar[tuple[object, ...]] = ContextVar("answered", default=())
+"""Clients whose questions are answered with yes: for one command, and not for what other threads do meanwhile."""
 
 
 class IExec:
@@ -266,38 +270,54 @@ class IExec:
         ------
         ConfigurationError
             When the client has none: it reads only.
+        Web3ProviderSignMessageError
+            When it is an address without a key, and more than the address is needed.
         """
+        if isinstance(self.signer, ReadOnlySigner) and not purpose.startswith("know"):
+            raise self.signer.refusal(purpose)
         if self.signer is None:
             raise ConfigurationError(
                 "The current provider is not a signer, impossible to sign messages or transactions",
                 context={"needed to": purpose},
-                hint="make the client with a wallet: IExec(signer=...), or in the sandbox: net.client(rlc='10 RLC')",
+                hint="make a wallet: %iexec wallet create; or a client that has one: IExec(signer=...), in the sandbox "
+                "net.client(rlc='10 RLC')",
             )
         return self.signer
 
-    def approve(self, text: str) -> None:
-        """Show what is about to be signed and ask; return when the answer is yes.
+    def approve(self, text: str, *, replaces: bool = False) -> None:
+        """Show what is about to be signed or replaced and ask; return when the answer is yes.
+
+        Parameters
+        ----------
+        text
+            What the person reads; the chain is added.
+        replaces
+            Whether it is about files of the person. A client that spends without asking (``confirm=False``, as in the
+            sandbox) asks about these all the same: they are as real as ever.
 
         Raises
         ------
         ConfigurationError
             When the answer is no, or when nobody can be asked.
         """
-        if self._confirm is False:
+        if any(one is self for one in _answered.get()) or (self._confirm is False and not replaces):
             return
         ask = self._confirm if callable(self._confirm) else _ask
+        # Names of files and chains are somebody else's text: none moves the cursor, and a line is a line.
+        lines = [shown(line, len(line)) for line in text.split("\n")]
         origin = f", {self.network.notes}" if (self.network.notes or "").startswith("from chain.json") else ""
-        if not ask(f"{text}\n  chain: {self.network.name} ({self.network.chain_id}){origin}"):
+        lines.append(f"  chain: {shown(self.network.name)} ({self.network.chain_id}){origin}")
+        if not ask("\n".join(lines)):
             raise ConfigurationError("Operation aborted by user.")
 
     @contextmanager
     def without_asking(self) -> Iterator[None]:
-        """Take every question as answered with yes, for one command (``--yes``)."""
-        before, self._confirm = self._confirm, False
+        """Take every question as answered with yes, for one command (``--yes``) in this thread and no other."""
+        token = _answered.set((*_answered.get(), self))
         try:
             yield
         finally:
-            self._confirm = before
+            _answered.reset(token)
 
     def with_options(
         self,
@@ -316,7 +336,8 @@ class IExec:
         Parameters
         ----------
         chain
-            Another chain; then the services are that chain's own.
+            Another chain; then the services are that chain's own, and it asks before it spends (``confirm=False`` was
+            said about the chain of this client).
         wallet_address, wallet_file, keystoredir, password
             Another wallet, found as the CLI finds it.
         gas_price, confirms, tee_framework
@@ -332,6 +353,9 @@ class IExec:
         if chain is not None and chain not in (self.network.name, str(self.network.chain_id)):
             keep = ("signer", "confirms", "gas_price", "keystoredir", "confirm", "store", "timeout_s")
             given = {name: given[name] for name in keep} | {"chain": chain}
+            given["confirm"] = None if self._confirm is False else self._confirm
+        elif tee_framework is not None and (found := _of_project(self.network.name, tee_framework)):
+            given["chain"] = found if found.chain_id == self.network.chain_id else self.network
         changed = {"gas_price": gas_price, "keystoredir": keystoredir, "tee_framework": tee_framework}
         given |= {name: value for name, value in changed.items() if value is not None}
         if confirms is not None:
@@ -444,6 +468,9 @@ def _network(
         return network(wanted)
     except (ConfigurationError, LookupError, ValidationError):
         if rpc is None or hub_address is None or not str(wanted).isdigit():
+            if Path("chain.json").is_file():
+                # It says which chains its file has.
+                _project_network(chain, tee_framework)
             raise
         return Network(chain_id=int(wanted), name=f"chain {wanted}")
 
@@ -455,10 +482,15 @@ def _of_project(chain: str | int | None, tee_framework: str | None) -> Network |
         return None
     from iexec_nb.services.project import Project
 
-    project = Project()
-    if chain is None or project.has_chain(chain):
-        return project.network(chain, tee_framework=tee_framework, needs_host=False)
+    if chain is None or Project().has_chain(chain):
+        return _project_network(chain, tee_framework)
     return None
+
+
+def _project_network(chain: str | int | None, tee_framework: str | None) -> Network:
+    from iexec_nb.services.project import Project
+
+    return Project().network(chain, tee_framework=tee_framework, needs_host=False)
 
 
 def _endpoint(rpc: Any) -> str | None:
@@ -480,6 +512,7 @@ def _ask(text: str) -> bool:
         raise ConfigurationError(
             "this needs a yes, and there is nobody to ask",
             context={"what": text},
-            hint="answer on the line with --yes; in Python make the client with confirm=False, or with a function",
+            hint="answer on the line with --yes; in Python make the client with confirm=False, or with a function; "
+            "a file is replaced with force=True",
         ) from error
     return answer.strip().lower() in ("y", "yes")

@@ -168,7 +168,7 @@ def test_yes_answers_and_without_it_the_default_asks(shell: Any) -> None:
     shell("account", "deposit", "1", "--yes")
     shell("account", "deposit", "1", "--force")
     shell("account", "deposit", "1")
-    assert [one["confirm"] for one in shell.made] == [False, False, None]
+    assert [one["confirm"] for one in shell.made] == [False, False, cli._asked]
     shell("--chain", "arbitrum-mainnet", "category", "count")
     assert shell.made[-1]["chain"] == "arbitrum-mainnet"
 

@@ -95,9 +95,9 @@ class AccountActions(Noun):
         chain, hub, me = self._chain, self._chain.hub_address, signer.address
         text = f"deposit {format_rlc(value)} from wallet {me} into the hub {hub}"
         if chain.native:
-            receipt = pay(self._client, hub, abi.DEPOSIT_NATIVE.encode(), text, value=value * WEI_PER_NRLC)
+            receipt = pay(self._client, signer, hub, abi.DEPOSIT_NATIVE.encode(), text, value=value * WEI_PER_NRLC)
         else:
-            receipt = pay(self._client, chain.token, abi.APPROVE_AND_CALL.encode(hub, value, b""), text)
+            receipt = pay(self._client, signer, chain.token, abi.APPROVE_AND_CALL.encode(hub, value, b""), text)
         check_event(receipt, hub, abi.TRANSFER, "Deposit", sender=NULL_ADDRESS, to=me, value=value)
         return Moved(amount=value, txHash=receipt.tx_hash)
 
@@ -137,7 +137,7 @@ class AccountActions(Noun):
             )
         hub, me = self._chain.hub_address, signer.address
         text = f"withdraw {format_rlc(value)} from the hub into wallet {me}"
-        receipt = pay(self._client, hub, abi.WITHDRAW.encode(value), text)
+        receipt = pay(self._client, signer, hub, abi.WITHDRAW.encode(value), text)
         check_event(receipt, hub, abi.TRANSFER, "Withdraw", sender=me, to=NULL_ADDRESS, value=value)
         return Moved(amount=value, txHash=receipt.tx_hash)
 
@@ -240,14 +240,15 @@ class AccountActions(Noun):
         return self._allow(0, receiver(spender, "spender"))
 
     def _allow(self, amount: int, spender: Address) -> Allowance:
-        owner = self._signer("change who may take RLC").address
+        signer = self._signer("change who may take RLC")
+        owner = signer.address
         chain = self._chain
         now = format_rlc(chain.allowance(owner, spender))
         if amount:
             text = f"let {spender} take up to {format_rlc(amount)} out of the account of {owner} (now: {now})"
         else:
             text = f"let {spender} take nothing out of the account of {owner} any more (now: {now})"
-        receipt = pay(self._client, chain.hub_address, abi.APPROVE.encode(spender, amount), text)
+        receipt = pay(self._client, signer, chain.hub_address, abi.APPROVE.encode(spender, amount), text)
         check_event(receipt, chain.hub_address, abi.APPROVAL, "Approve", owner=owner, spender=spender, value=amount)
         return Allowance(owner=owner, spender=spender, amount=amount, txHash=receipt.tx_hash)
 

@@ -206,7 +206,7 @@ class AppActions(AppRuns, AppInit):
         ------
         Contract function ``balanceOf`` of the AppRegistry.
         """
-        return self._chain.count(self.kind, self._who(user))
+        return self._chain.count(self.kind, self._user(user))
 
     @command(
         "app transfer 0x0123456789012345678901234567890123456789 --to 0x1234567890123456789012345678901234567890",

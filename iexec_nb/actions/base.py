@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iexec_nb.errors import ValidationError
+from iexec_nb.errors import ConfigurationError, ValidationError
 from iexec_nb.protocol.types import Address, Secret, address, shown
 
 if TYPE_CHECKING:
@@ -36,6 +36,15 @@ class Noun:
     def _who(self, given: object) -> Address:
         """Return the given address, else the wallet's own."""
         return address(given) if given is not None else self._signer("know whose address is meant").address
+
+    def _user(self, given: object) -> Address:
+        """Return the given address, else the wallet's own, for a verb that takes the option ``--user``."""
+        if given is None and self._client.signer is None:
+            raise ConfigurationError(
+                "Missing option --user <address> or wallet",
+                hint="--user 0x..., or make a wallet: %iexec wallet create; in Python IExec(signer=...)",
+            )
+        return self._who(given)
 
     def __repr__(self) -> str:
         verbs = [name for name in dir(type(self)) if not name.startswith("_")]

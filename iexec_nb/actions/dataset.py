@@ -184,7 +184,7 @@ class DatasetActions(DatasetEncryption, DatasetInit):
         ------
         Contract function ``balanceOf`` of the DatasetRegistry.
         """
-        return self._chain.count(self.kind, self._who(user))
+        return self._chain.count(self.kind, self._user(user))
 
     @command(
         "dataset transfer 0x0123456789012345678901234567890123456789 --to 0x1234567890123456789012345678901234567890",

@@ -109,7 +109,8 @@ def encrypt_folder(
     names, skipped = _names(folders)
     there = [path.name for path in _outcomes(folders, names) if os.path.lexists(path)]
     if there and not force:
-        client.approve(f"replace {', '.join(there)} ({folders.keys.name} and {folders.encrypted.name})")
+        listed = ", ".join(shown(name) for name in there)
+        client.approve(f"replace {listed} ({folders.keys.name} and {folders.encrypted.name})", replaces=True)
     encrypted = tuple(_encrypt(client, project, folders, name) for name in names)
     return EncryptedFolder(
         encryptedDatasetFolderPath=folders.encrypted, secretPath=folders.keys, encryptedFiles=encrypted, skipped=skipped

@@ -93,7 +93,7 @@ class Registered(Noun):
         if isinstance(given, int) or (isinstance(given, str) and given.isdigit()):
             index = uint256(given, "index")
             if index < 2**64:
-                return self._chain.by_index(self.kind, self._who(user), index)
+                return self._chain.by_index(self.kind, self._user(user), index)
         return self._at(given)
 
     def _at(self, given: object) -> Address:

@@ -35,7 +35,7 @@ class ResourceInit(Noun):
                 project.entry(key)
         edited = [key for key in entries if key in there and there[key] not in (entries[key], untouched.get(key))]
         if edited and not force:
-            self._client.approve(f"replace {' and '.join(edited)} in {IEXEC}")
+            self._client.approve(f"replace {' and '.join(edited)} in {IEXEC}", replaces=True)
         project.update(IEXEC, lambda content: content.update(entries))
 
 
@@ -276,5 +276,5 @@ class OrderInit(ResourceInit):
         there = project.orders()
         edited = [f"{kind}order" for kind, order in orders.items() if there.get(f"{kind}order", order) != order]
         if edited and not force:
-            self._client.approve(f"replace {' and '.join(edited)} in {IEXEC}")
+            self._client.approve(f"replace {' and '.join(edited)} in {IEXEC}", replaces=True)
         project.set_orders(orders)

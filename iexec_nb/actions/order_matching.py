@@ -250,7 +250,10 @@ class OrderMatching(OrderListing):
         if not skip_preflight_check:
             self._check_match(*four)
         text = f"match orders into a deal of {cost.volume} tasks for {format_rlc(cost.total)}"
-        if not request.is_signed:
+        if request.is_signed:
+            text += f"\n  paid by: {request.requester}\n  app: {app.app}\n  workerpool: {workerpool.workerpool}"
+            text += "" if dataset.dataset == NULL_ADDRESS else f"\n  dataset: {dataset.dataset}"
+        else:
             text = f"sign {describe(request)}\n{text}"
         self._client.approve(text)
         if request.is_signed:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from iexec_nb.actions.order_base import FAIL
+from iexec_nb.commands import JsonNumber
 from iexec_nb.protocol.matching import Cost
 from iexec_nb.protocol.orders import Order, PublishedOrder
 from iexec_nb.protocol.receipts import Cancelled, DatasetBulk, Explanation, Matched, Presigned, ShownOrder
@@ -88,7 +89,16 @@ def _shown(value: Any) -> dict[str, Any]:
     }  # fmt: skip
     if isinstance(value, ShownOrder):
         body["deals"] = {"count": value.dealsCount, "lastDeals": [dict(deal) for deal in value.lastDeals]}
-    return body
+    sent: dict[str, Any] = _numbers(body)
+    return sent
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _numbers(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_numbers(one) for one in value]
+    return JsonNumber(value) if type(value) is int else value
 
 
 def _time(moment: datetime) -> str:

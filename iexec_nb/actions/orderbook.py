@@ -403,5 +403,9 @@ _RAW = {
 def _raw(book: pd.DataFrame, kind: str) -> dict[str, Any]:
     """Return the rows of a book as the CLI's ``--raw`` has them: numbers as the market sends them."""
     table = book.rename(columns={ORDERS[kind].PRICE: "price"})[list(_RAW[kind])]
-    rows = zip(*(table[name].tolist() for name in _RAW[kind]), strict=True)
+    rows = zip(*([_json_number(cell) for cell in table[name].tolist()] for name in _RAW[kind]), strict=True)
     return {"count": JsonNumber(len(book)), f"{kind}Orders": [dict(zip(_RAW[kind], row, strict=True)) for row in rows]}
+
+
+def _json_number(cell: Any) -> Any:
+    return JsonNumber(cell) if type(cell) is int else cell

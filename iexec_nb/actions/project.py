@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from iexec_nb.commands import command, noun
 from iexec_nb.errors import ConfigurationError, IExecError
 from iexec_nb.protocol import templates
 from iexec_nb.protocol.receipts import ProjectMade, ProjectShown
-from iexec_nb.protocol.types import Secret
+from iexec_nb.protocol.types import Secret, shown
 from iexec_nb.services.project import CHAIN, DEPLOYED, IEXEC, ORDER_KINDS, ORDERS, RESOURCES, Project
 
 _ABORTED = "Operation aborted by user."
@@ -138,10 +139,12 @@ class ProjectActions(Noun):
             return True
         # A file that is broken holds somebody's work: this raises, whatever the answer would be.
         project.read(name)
+        path = project.path(name)
         if force:
             return True
         try:
-            self._client.approve(f"replace {name}")
+            link = f", which is a link to {shown(os.path.realpath(path), 500)}" if path.is_symlink() else ""
+            self._client.approve(f"replace {name}{link}", replaces=True)
         except ConfigurationError as error:
             if error.message == _ABORTED:
                 return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from iexec_nb.protocol import tags
-from iexec_nb.protocol.orders import DATASET_INFINITE_VOLUME, Order, RequestOrder
+from iexec_nb.protocol.orders import DATASET_INFINITE_VOLUME, Order, RequestOrder, WorkerpoolOrder
 from iexec_nb.protocol.receipts import Explanation
 from iexec_nb.protocol.typed_data import MEMBERS, Domain, order_hash, typed_data
 from iexec_nb.protocol.types import NULL_ADDRESS, shown
@@ -32,6 +32,8 @@ def describe(order: Order) -> str:
         lines.append(f"price: {format_rlc(order.price)} a task")
         limits = [f"only {name.removesuffix('restrict')} {getattr(order, name)}" for name in _limits(order)]
         lines.append("for: " + ("; ".join(limits) or "anyone"))
+    if isinstance(order, WorkerpoolOrder):
+        lines.append(f"category: {order.category}, trust {order.trust}")
     lines.append(f"volume: {_tasks(order.volume)}")
     lines.append(f"tag: {', '.join(tags.describe(order.tag)) or 'none'}")
     return "\n  ".join(lines)

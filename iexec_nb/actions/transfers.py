@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from iexec_nb.services.abi import Event
     from iexec_nb.services.chain import Chain
     from iexec_nb.services.receipts import Receipt
+    from iexec_nb.services.wallet import Signer
 
 
 def receiver(given: object, name: str = "to") -> Address:
@@ -57,13 +58,15 @@ def check_keeps(chain: Chain, to: Address) -> None:
         )
 
 
-def pay(client: IExec, to: Address, data: bytes, text: str, *, value: int = 0) -> Receipt:
+def pay(client: IExec, signer: Signer, to: Address, data: bytes, text: str, *, value: int = 0) -> Receipt:
     """Price a transaction, ask, send it once, and return its receipt.
 
     Parameters
     ----------
     client
-        Whose wallet pays.
+        Who asks and sends.
+    signer
+        The wallet that pays: the one that the text names, whichever the client has after the question.
     to, data, value
         The contract, the call, and wei to send along.
     text
@@ -76,7 +79,7 @@ def pay(client: IExec, to: Address, data: bytes, text: str, *, value: int = 0) -
     Web3ProviderSendError
         As `Chain.send`.
     """
-    chain, signer = client.chain, client.require_signer()
+    chain = client.chain
     quote = chain.quote(signer.address, to, data, value=value)
     client.approve(f"{text}\n  fee: at most {format_ether(quote.max_fee)}")
     return chain.send(signer, to, data, value=value, max_fee=quote.max_fee)

@@ -142,7 +142,7 @@ class WalletActions(WalletFiles):
                 format_ether(value - held), signer.address,
             )  # fmt: skip
         text = f"send {format_ether(value)} from wallet {signer.address} to {receives}"
-        receipt = pay(self._client, receives, b"", text, value=value)
+        receipt = pay(self._client, signer, receives, b"", text, value=value)
         return Sent(amount=value, currency="ether", sender=signer.address, to=receives, txHash=receipt.tx_hash)
 
     @command(
@@ -190,9 +190,9 @@ class WalletActions(WalletFiles):
             )  # fmt: skip
         text = f"send {format_rlc(value)} from wallet {me} to {receives}"
         if chain.native:
-            receipt = pay(self._client, receives, b"", text, value=value * WEI_PER_NRLC)
+            receipt = pay(self._client, signer, receives, b"", text, value=value * WEI_PER_NRLC)
         else:
-            receipt = pay(self._client, chain.token, abi.TOKEN_TRANSFER.encode(receives, value), text)
+            receipt = pay(self._client, signer, chain.token, abi.TOKEN_TRANSFER.encode(receives, value), text)
             check_event(receipt, chain.token, abi.TRANSFER, "Transfer", sender=me, to=receives, value=value)
         return Sent(amount=value, currency="RLC", sender=me, to=receives, txHash=receipt.tx_hash)
 
@@ -261,7 +261,7 @@ class WalletActions(WalletFiles):
         return sweep(self._client, receiver(to))
 
     def _keys(self, with_private: bool) -> WalletKeys:
-        signer = self._signer("show its keys")
+        signer = self._signer("know its keys")
         if not with_private:
             return WalletKeys(address=signer.address)
         if not isinstance(signer, PrivateKeySigner | KeystoreSigner):

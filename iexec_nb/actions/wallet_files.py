@@ -5,6 +5,7 @@ The files are those of the iExec CLI and geth, so that a wallet made here works 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -258,9 +259,11 @@ class WalletFiles(Noun):
     ) -> WalletFile:
         if unencrypted and password is None:
             path = Path.cwd() / WALLET_FILE
-            if path.exists() and not force:
-                self._client.approve(f"replace {path.name}{_whose(path)}")
-            return _described(create_wallet_file(key, path.parent, replace=True))
+            there = os.path.lexists(path)
+            if there and not force:
+                self._client.approve(f"replace {path.name}{_whose(path)}", replaces=True)
+            # A file that appeared in the meantime was not asked about, and its key would be lost.
+            return _described(create_wallet_file(key, path.parent, replace=there or force))
         folder = self._folder(keystoredir)
         return _described(create_keystore(key, _new_password(password), folder))
 
@@ -294,4 +297,14 @@ def _new_password(given: Secret | None) -> Secret:
             raise ValidationError("Password mismatch", hint="nothing was written; try again")
     if not chosen.reveal():
         raise ValidationError("Missing wallet password", hint="choose a password, or: --unencrypted")
+    if not _is_text(chosen):
+        raise ValidationError("the password is not text in UTF-8", hint="type another one; it is not repeated here")
     return chosen
+
+
+def _is_text(password: Secret) -> bool:
+    """Tell whether UTF-8 holds it; nothing is raised here, because the encoder's own error holds the password."""
+    try:
+        return bool(password.reveal().encode())
+    except UnicodeEncodeError:
+        return False

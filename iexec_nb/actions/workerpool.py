@@ -195,7 +195,7 @@ class WorkerpoolActions(Registered, WorkerpoolInit):
         ------
         Contract function ``balanceOf`` of the WorkerpoolRegistry.
         """
-        return self._chain.count(self.kind, self._who(user))
+        return self._chain.count(self.kind, self._user(user))
 
     @command(
         "workerpool transfer 0x0123456789012345678901234567890123456789 "

@@ -271,6 +271,7 @@ class _Values:
         option = name.rstrip("_").replace("_", "-")
         raise ValidationError(
             f"{option} is refused on this line, because the line is kept in the history",
+            context={"what was typed": "is in the history now, and in the notebook: if it was real, use another"},
             hint=f"leave it out to be asked for it, or name a variable that holds a Secret: ${name.rstrip('_')}",
         )
 
@@ -320,8 +321,34 @@ def _add_unit(found: Command, given: dict[str, Any]) -> None:
 
 
 def _unparsed(error: Exception, found: Command, program: str) -> ValidationError:
-    text = " ".join(str(error).replace(_OBJECT, "$").replace(_ALONE, "").split())
-    return ValidationError(text, hint=f"{program} {found.line} --help, or: {program} {found.example}")
+    said, meant = _said(error, found)
+    text = " ".join(said.replace(_OBJECT, "$").replace(_ALONE, "").split())
+    hint = f"{program} {found.line} --help, or: {program} {found.example}"
+    return ValidationError(text, hint=f"did you mean {meant}? {hint}" if meant else hint)
+
+
+def _said(error: Exception, found: Command) -> tuple[str, str]:
+    """Return what is wrong in the official CLI's words where it has any, and the option that may have been meant."""
+    from difflib import get_close_matches
+
+    from cyclopts.exceptions import MissingArgumentError, UnknownOptionError, UnusedCliTokensError
+
+    if isinstance(error, MissingArgumentError) and error.argument and (one := found.parameter(error.argument.name[2:])):
+        option = _shown(one)
+        if error.keyword or error.argument.tokens:
+            return f"option '--{option}' argument missing", ""
+        is_option = one.kind is inspect.Parameter.KEYWORD_ONLY
+        return f"Missing --{option} option" if is_option else f"missing required argument '{option}'", ""
+    if isinstance(error, UnknownOptionError):
+        # What stands behind the sign may be a secret whose option is mistyped.
+        wrong = (error.token.keyword or error.token.value).partition("=")[0]
+        known = [f"--{_shown(parameter)}" for parameter in found.parameters]
+        return f"unknown option '{wrong}'", next(iter(get_close_matches(wrong, known, 1)), "")
+    if isinstance(error, UnusedCliTokensError):
+        private = any("Secret" in str(parameter.annotation) for parameter in found.parameters)
+        extra = "" if private else f": {', '.join(map(repr, error.unused_tokens or ()))}"
+        return f"too many arguments for '{found.verb}'{extra}", ""
+    return str(error), ""
 
 
 def _shown(parameter: inspect.Parameter) -> str:

@@ -19,6 +19,7 @@ from iexec_nb.protocol.types import NULL_ADDRESS
 
 _LINE = re.compile(r"^(?:\s*[\w.\[\]'\", ()]+=)?\s*%?%iexec[ \t]")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_NAME = re.compile(r"[\w.:-]+")
 _MOST_ADDRESSES = 50
 _MOST_FILES = 500
 
@@ -107,7 +108,8 @@ def _chains() -> Iterator[str]:
     from iexec_nb.protocol.networks import NETWORKS
 
     chains = _json("chain.json").get("chains")
-    yield from chains if isinstance(chains, dict) else ()
+    # A name that is more than one word would be more than one on the line, or a line of its own.
+    yield from (name for name in chains if _NAME.fullmatch(name)) if isinstance(chains, dict) else ()
     yield from (network.name for network in sorted(NETWORKS, key=lambda one: not one.live))
 
 
@@ -129,7 +131,7 @@ def _json(name: str) -> Mapping[str, Any]:
     """Return a project file of the working folder, or nothing where it is not there or not right: nobody asked yet."""
     try:
         path = Path(name)
-        content = foreign.loads(path.read_bytes()) if path.stat().st_size < 1_000_000 else None
+        content = foreign.loads(path.read_bytes()) if path.is_file() and path.stat().st_size < 1_000_000 else None
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

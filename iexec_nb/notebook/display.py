@@ -130,6 +130,18 @@ def run_view(run: Any) -> View:
     return View("Run", tuple(rows))
 
 
+def sent_view(sent: Any) -> View:
+    """Return the view of money that was sent: RLC and ether have the same field, and the currency says which it is."""
+    amount = _number_row("amount" if sent.currency == "RLC" else "wei", sent.amount)
+    rows = (_row(name, getattr(sent, name)) for name in ("sender", "to", "txHash"))
+    return View("Sent", (Row("amount", amount.text, amount.short), *rows))
+
+
+def wallet_file_view(file: Any) -> View:
+    """Return the view of a wallet's file: whose, and the name only, because its folder tells who works here."""
+    return View("Wallet file", (_row("address", file.address), _row("file", file.path)))
+
+
 def result_view(result: Any) -> View:
     """Return the view of the files of a result: their names and sizes, and whether the content was checked."""
     agreed = {True: "✔ what the workers agreed on", False: "✖ NOT what the workers agreed on", None: "not checked"}
@@ -248,7 +260,10 @@ _CAPTIONS = {
     "receipts": {
         "Balances": "Wallet", "Moved": "Transfer", "Deployed": "Deployed", "Matched": "Matched orders",
         "Claimed": "Claimed tasks", "Pushed": "Secret pushed", "EncryptedDataset": "Encrypted dataset",
-        "EncryptionKeyPair": "Result encryption key pair",
+        "EncryptionKeyPair": "Result encryption key pair", "NetworkInfo": "Chain", "Swept": "Swept wallet",
+        "Allowance": "Allowance", "Transferred": "Transferred", "Cancelled": "Cancelled order",
+        "Presigned": "Presigned order", "DatasetBulk": "Bulk of datasets", "CategoryCreated": "New category",
+        "SecretStatus": "Secret", "ProjectMade": "New project", "ProjectShown": "Project",
     },
 }  # fmt: skip
 
@@ -293,4 +308,9 @@ _VIEWS: dict[tuple[str, str], Callable[[Any], View]] = {
     (f"iexec_nb.protocol.{module}", name): _captioned(caption)
     for module, names in _CAPTIONS.items()
     for name, caption in names.items()
-} | {("iexec_nb.actions.run", "Run"): run_view, ("iexec_nb.actions.outcome", "Result"): result_view}
+} | {
+    ("iexec_nb.actions.run", "Run"): run_view,
+    ("iexec_nb.actions.outcome", "Result"): result_view,
+    ("iexec_nb.protocol.receipts", "Sent"): sent_view,
+    ("iexec_nb.protocol.receipts", "WalletFile"): wallet_file_view,
+}

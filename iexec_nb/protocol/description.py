@@ -6,6 +6,7 @@ The words are those of the official CLI (up to 8.9), which stops at the first.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from iexec_nb.errors import ValidationError
@@ -17,10 +18,12 @@ Problem = tuple[Keys, str]
 Rule = Callable[[Keys, Any], Iterator[Problem]]
 
 DESCRIPTION_LENGTH = (150, 2000)
+MOST_PROBLEMS = 20
+"""Nobody mends more at a time, and a hostile file has millions."""
 
 
 def problems_of(kind: str, content: Mapping[str, Any]) -> list[Problem]:
-    """Return the keys and the texts of what keeps a description out of the registry; nothing for one that may enter.
+    """Return the keys and the texts of what keeps a description out of the registry: the first 20, or nothing.
 
     Parameters
     ----------
@@ -29,7 +32,7 @@ def problems_of(kind: str, content: Mapping[str, Any]) -> list[Problem]:
     content
         The object in ``iexec.json``.
     """
-    return list(_RULES[kind]((), content))
+    return list(islice(_RULES[kind]((), content), MOST_PROBLEMS))
 
 
 def _fields(required: Mapping[str, Rule], optional: Mapping[str, Rule], *, strict: bool = False) -> Rule:

@@ -17,7 +17,8 @@ from iexec_nb.errors import ValidationError
 
 Keys = tuple[str | int, ...]
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+|"', re.DOTALL)
+# Text that does not end goes to the end: to look for its end again after each of its quotes would take for ever.
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[{}\[\],:]|[^\s{}\[\],:"]++', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LITERALS = ("NaN", "Infinity", "-Infinity")
 
@@ -63,7 +64,8 @@ def keys_at(text: str, position: int) -> Keys:
 
 def line_of(text: str, keys: Keys) -> int:
     """Return the line, from 1, of the member that keys lead to; where it is missing, of what it is missing in."""
-    found = {path: offset for offset, path, begins in _walk(text) if begins}
+    # Only what leads there is kept: a file may hold millions of others.
+    found = {path: offset for offset, path, begins in _walk(text) if begins and keys[: len(path)] == path}
     while keys and keys not in found:
         keys = keys[:-1]
     return text.count("\n", 0, found.get(keys, 0)) + 1

@@ -225,7 +225,7 @@ class WalletFile:
     content: Mapping[str, object] = field(repr=False)
 
     def __repr__(self) -> str:
-        return f"WalletFile({self.address}, {self.fileName!r})"
+        return f"WalletFile({self.address}, {self.path.name!r})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,8 +319,9 @@ class ProjectMade:
     walletFile: str | None = None
 
     def __repr__(self) -> str:
-        written = [name for name in (self.configFile, self.chainConfigFile, self.walletFile) if name]
-        return f"ProjectMade({str(self.folder)!r}, wrote {', '.join(written) or 'nothing'})"
+        files = (self.configFile, self.chainConfigFile, self.walletFile)
+        written = [Path(name).name for name in files if name]
+        return f"ProjectMade({self.folder.name!r}, wrote {', '.join(written) or 'nothing'})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,7 +342,7 @@ class ProjectShown:
 
     def __repr__(self) -> str:
         broken = f", {len(self.problems)} BROKEN" if self.problems else ""
-        return f"ProjectShown({str(self.folder)!r}, {', '.join(self.files) or 'no files'}{broken})"
+        return f"ProjectShown({self.folder.name!r}, {', '.join(self.files) or 'no files'}{broken})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

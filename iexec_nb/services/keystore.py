@@ -338,7 +338,7 @@ def _scrypt(secret: bytes, salt: bytes, *, n: int, r: int, p: int) -> bytes:
     from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
     # A file from elsewhere could ask for more memory than there is.
-    if 128 * n * r > _MAX_SCRYPT_BYTES or p > _MAX_PARALLEL:
+    if 128 * n * r > _MAX_SCRYPT_BYTES or p > _MAX_PARALLEL or 128 * n * r * p > 4 * _MAX_SCRYPT_BYTES:
         raise ValueError("the key derivation asks for too much memory")
     if n.bit_length() > 16 * r:
         # Some programs of old wrote files beyond what RFC 7914 allows and OpenSSL takes (n=262144, r=1).
@@ -377,9 +377,12 @@ def _date(text: str) -> datetime | None:
 
 def _read_json(path: Path, what: str) -> Any:
     try:
-        if path.stat().st_size > KEYSTORE_MAX_BYTES:
+        # A device says that it has no size, and does not end.
+        with path.open("rb") as file:
+            raw = Secret(file.read(KEYSTORE_MAX_BYTES + 1)).reveal_bytes()
+        if len(raw) > KEYSTORE_MAX_BYTES:
             raise ValidationError(f"{path.name} is too large for {what}")
-        return loads(path.read_bytes())
+        return loads(raw)
     except FileNotFoundError as error:
         raise ConfigurationError(f"there is no {what[2:]} {path}", hint=f"give the path of {what}") from error
     except OSError as error:

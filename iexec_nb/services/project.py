@@ -419,9 +419,12 @@ class Project:
         """
         where = self.folder / Path(path).expanduser()
         try:
-            if where.stat().st_size > MAX_SECRET_BYTES:
+            # A device says that it has no size, and does not end.
+            with where.open("rb") as file:
+                raw = Secret(file.read(MAX_SECRET_BYTES + 1)).reveal_bytes()
+            if len(raw) > MAX_SECRET_BYTES:
                 raise ValidationError(f"{shown(where.name)!r} is too large for a key")
-            return Secret(where.read_bytes().strip())
+            return Secret(raw.strip())
         except OSError as error:
             raise ConfigurationError(f"{shown(where.name)!r} cannot be read: {error.strerror}") from error
 
@@ -448,7 +451,8 @@ def _with(content: Mapping[str, Any], number: str, value: Any) -> dict[str, Any]
 
 
 def _is_index(key: str) -> bool:
-    return key.isascii() and key.isdigit() and str(int(key)) == key
+    # The largest index of JavaScript's has ten digits; a longer one is text there, and may be too long for a number.
+    return key.isascii() and key.isdigit() and len(key) <= 10 and str(int(key)) == key
 
 
 def _is_of_secrets(folder: Path, path: Path) -> bool:

@@ -117,8 +117,12 @@ def resolve(document: Document, chain: str | int | None, framework: str | None, 
         )
     if not changed and name in (base.name, str(base.chain_id), *base.aliases):
         return base
-    # Whoever is asked to sign is told that a file chose these addresses.
-    notes = f"{ORIGIN}: {', '.join(changed)}" if changed else base.notes
+    # Whoever is asked to sign is told that a file chose these addresses, and that a name is not the chain's own: the
+    # name of a test network may stand over the id of a chain with real money.
+    other_id = (
+        [] if name in (base.name, str(base.chain_id), *base.aliases) or (changed and not _known(name)) else ["id"]
+    )
+    notes = f"{ORIGIN}: {', '.join([*other_id, *changed])}"
     return replace(base, name=name, notes=notes, **{_SERVICES[key]: value for key, value in changed.items()})
 
 

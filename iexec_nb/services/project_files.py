@@ -123,15 +123,16 @@ def write_bytes(path: Path, content: bytes, *, mode: int, keep_mode: bool = Fals
     mode
         The mode of a new file, before the user's umask.
     keep_mode
-        Whether a file that is there keeps its mode.
+        Whether a file that is there keeps its mode, and a link to one stays a link.
 
     Raises
     ------
     ConfigurationError
         When it cannot be written.
     """
-    # A link stays a link: what it points to is replaced.
-    goal = Path(os.path.realpath(path))
+    # A file that is edited may be a link and stays one: what it points to is replaced. One that is made anew takes the
+    # place of a link, which came with somebody's folder and may lead anywhere.
+    goal = Path(os.path.realpath(path)) if keep_mode else path
     beside = goal.with_name(f".{goal.name}.{secrets.token_hex(8)}")
     try:
         try:

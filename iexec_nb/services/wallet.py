@@ -34,7 +34,8 @@ from iexec_nb.protocol.typed_data import (
     personal_digest,
     sign_digest,
 )
-from iexec_nb.protocol.types import Address, Secret
+from iexec_nb.protocol.types import Address, Secret, shown
+from iexec_nb.protocol.types import address as checked_address
 from iexec_nb.services.keystore import (
     WALLET_FILE,
     address_in,
@@ -131,6 +132,61 @@ class _KeySigner(ABC):
     def __repr__(self) -> str:
         # Tracebacks show objects whose making failed, too.
         return f"{type(self).__name__}({vars(self).get('_address', 'no key')})"
+
+
+class ReadOnlySigner:
+    """An address without a key: whoever asks for "mine" is answered, whoever asks for a signature is refused.
+
+    Parameters
+    ----------
+    address
+        Whose wallet is looked at.
+
+    Raises
+    ------
+    ValidationError
+        When it is no address.
+
+    Examples
+    --------
+    >>> ReadOnlySigner("0x" + "12" * 20)
+    ReadOnlySigner(0x1212121212121212121212121212121212121212)
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = checked_address(address)
+
+    @property
+    def address(self) -> Address:
+        """The address that is looked at."""
+        return self._address
+
+    def sign_order(self, order: Order, domain: Domain) -> str:
+        """Refuse."""
+        raise self.refusal(f"sign the {order.kind}order")
+
+    def sign_challenge(self, domain: Domain, challenge: str) -> str:
+        """Refuse."""
+        raise self.refusal(f"log in to {domain.name}")
+
+    def sign_message(self, data: bytes) -> str:
+        """Refuse."""
+        raise self.refusal("sign a message")
+
+    def sign_transaction(self, transaction: Mapping[str, Any]) -> bytes:
+        """Refuse."""
+        raise self.refusal("send a transaction")
+
+    def refusal(self, purpose: str) -> Web3ProviderSignMessageError:
+        """Return the error for a wish that needs a key."""
+        return Web3ProviderSignMessageError(
+            f"this wallet can be looked at and cannot {purpose}",
+            context={"wallet": self._address},
+            hint="make the client with a KeystoreSigner or a PrivateKeySigner of this address",
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({vars(self).get('_address', 'no address')})"
 
 
 class PrivateKeySigner(_KeySigner):
@@ -245,7 +301,7 @@ class KeystoreSigner(_KeySigner):
             return kept
         self._source = "the keyboard"
         return ask_secret(
-            f"Using wallet {self.path.name}\nPlease enter your password to unlock your wallet: ",
+            f"Using wallet {shown(self.path.name)}\nPlease enter your password to unlock your wallet: ",
             hint=f"set {ENVIRONMENT}, or: KeystoreSigner(path, password=Secret(...))",
         )
 

@@ -26,6 +26,7 @@ from iexec_nb.errors import (
     InsufficientFundsError,
     ValidationError,
     Web3ProviderSendError,
+    Web3ProviderSignMessageError,
 )
 from iexec_nb.protocol.receipts import Swept
 from iexec_nb.protocol.typed_data import address_of
@@ -33,7 +34,7 @@ from iexec_nb.protocol.types import NULL_ADDRESS, Secret
 from iexec_nb.sandbox.network import Sandbox
 from iexec_nb.sandbox.treasury import new_key
 from iexec_nb.services import keystore
-from iexec_nb.services.wallet import KeystoreSigner, PrivateKeySigner, Signer
+from iexec_nb.services.wallet import KeystoreSigner, PrivateKeySigner, ReadOnlySigner, Signer
 
 KEY = "07" * 32
 ADDRESS = address_of(bytes.fromhex(KEY))
@@ -96,7 +97,7 @@ def fresh() -> str:
 def test_a_wallet_is_made_found_opened_and_signs(me: IExec) -> None:
     made = me.wallet.create(password=PASSWORD)
     assert me.signer is None
-    assert repr(made) == f"WalletFile({made.address}, {made.fileName!r})"
+    assert repr(made) == f"WalletFile({made.address}, {made.path.name!r})"
     assert raw("wallet create", made) == {
         "wallet": json.loads(made.path.read_text()), "fileName": str(made.path), "address": made.address,
     }  # fmt: skip
@@ -813,3 +814,22 @@ def _token_fee(client: IExec, to: str) -> int:
 def test_a_record_of_a_sweep_reads_as_a_sentence() -> None:
     swept = Swept(sender=NOBODY, to=ADDRESS, nRLC=RLC, wei=5 * 10**17)
     assert repr(swept) == f"Swept(1 RLC and 0.5 ether to {ADDRESS})"
+
+
+def test_an_address_without_a_key_is_looked_at_and_refused_before_anything_is_asked(net: Sandbox, buyer: IExec) -> None:
+    who = buyer.require_signer().address
+    with person(net, buyer, signer=ReadOnlySigner(who)) as watcher:
+        client = watcher.client
+        assert client.account.show() == buyer.account.show()
+        assert client.wallet.show().address == who
+        assert client.app.count() == 0
+        for spend in (
+            lambda: client.account.deposit("1 RLC"),
+            lambda: client.wallet.send_ether(1, to="0x" + "12" * 20),
+            lambda: client.requester.push_secret("name", secret_value=Secret("x")),
+            lambda: client.order.sign(client.order.create("request", app="0x" + "12" * 20, category=0)),
+        ):
+            with pytest.raises(Web3ProviderSignMessageError, match="can be looked at and cannot"):
+                spend()
+        assert watcher.asked == []
+        assert not watcher.touched

@@ -22,7 +22,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from iexec_nb.notebook import display
 from iexec_nb.protocol.execution import Deal, DealResource, Task, TaskStatus
 from iexec_nb.protocol.orders import AppOrder, PublishedOrder, RequestOrder
-from iexec_nb.protocol.receipts import Balances, EncryptedDataset, WalletKeys
+from iexec_nb.protocol.receipts import Balances, EncryptedDataset, Sent, WalletFile, WalletKeys
 from iexec_nb.protocol.resources import Account, App, Category, Dataset
 from iexec_nb.protocol.results import ResultDescriptor
 from iexec_nb.protocol.types import NULL_ADDRESS, NULL_BYTES32, Secret, address
@@ -311,3 +311,19 @@ def test_what_is_empty_reads_none(shell: InteractiveShell) -> None:
     for name in ("appName", "appMREnclave"):
         assert re.search(rf"{name} +none$", bundle["text/plain"], re.MULTILINE)
     assert bundle["text/html"].count(">none<") == 3
+
+
+def test_money_that_was_sent_is_shown_in_its_own_unit() -> None:
+    for currency, amount, shown in (("RLC", 5 * 10**8, "0.5 RLC"), ("ether", 5 * 10**17, "0.5 ether")):
+        sent = Sent(amount=amount, currency=currency, sender=NULL_ADDRESS, to="0x" + "12" * 20, txHash="0x" + "34" * 32)
+        view = display.sent_view(sent)
+        assert shown in display.plain(view)
+        assert f">{shown}<" in display.html(view)
+
+
+def test_the_file_of_a_wallet_is_shown_without_its_folder() -> None:
+    path = Path("/home/somebody/keys/UTC--2026--ab")
+    file = WalletFile(address="0x" + "12" * 20, fileName=str(path), path=path, content={"crypto": 1})
+    view = display.wallet_file_view(file)
+    assert "somebody" not in display.plain(view) + display.html(view)
+    assert path.name in display.plain(view)

@@ -192,6 +192,7 @@ from iexec_nb.sandbox.node import Node
 node = Node(packages.anvil(), chain_id=7)
 {before}
 print(node.port, node.pid, flush=True)
+sys.stdin.readline()  # until the test has seen who is there
 {after}
 """
 
@@ -202,17 +203,20 @@ def start(after: str, before: str = "") -> tuple[subprocess.Popen[str], int, lis
     program = subprocess.Popen(
         [sys.executable, "-c", body],
         cwd=ROOT,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
     )
+    assert program.stdin is not None
     assert program.stdout is not None
     line = program.stdout.readline().split()
     program.stdout.close()
     port, watchdog = map(int, line)
-    return program, port, [watchdog, *children(watchdog)]
+    pids = [watchdog, *children(watchdog)]
+    program.stdin.close()
+    return program, port, pids
 
 
 @linux
