@@ -51,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _help(regular)
         return _command(words, options)
     except IExecError as error:
-        if options.raw:
+        if options.raw and error.fail:
+            print(_json({"ok": False, "fail": list(error.fail)}), file=sys.stderr)
+        elif options.raw:
             name = " ".join(["iexec", *_name(regular)])
             said = {"name": type(error).__name__, "message": error.message}
             if tx_hash := getattr(error, "tx_hash", None):

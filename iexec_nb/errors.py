@@ -84,7 +84,14 @@ class IExecError(Exception):
         Facts worth reading, printed as ``name: value`` lines; amounts carry their unit.
     hint
         The next thing to type.
+
+    Attributes
+    ----------
+    fail
+        Where several orders were meant and none succeeded: a line for each, as the official CLI's JSON has them.
     """
+
+    fail: Sequence[str] = ()
 
     def __init__(self, message: str, *, context: Mapping[str, object] | None = None, hint: str | None = None) -> None:
         super().__init__(message)

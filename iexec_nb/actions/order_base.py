@@ -256,10 +256,11 @@ def outcome(verb: str, done: Mapping[str, Any], failed: Mapping[str, IExecError]
         When nothing succeeded: the error itself where it is the only one.
     """
     if failed and not done:
-        errors = list(failed.values())
-        if len(errors) == 1:
-            raise errors[0]
-        raise ValidationError(f"Failed to {verb}: {'; '.join(_lines(failed))}", hint=errors[0].hint)
+        first, *others = failed.values()
+        lines = tuple(_lines(failed))
+        error = ValidationError(f"Failed to {verb}: {'; '.join(lines)}", hint=first.hint) if others else first
+        error.fail = lines
+        raise error
     result: dict[str, Any] = {f"{kind}order": value for kind, value in done.items()}
     return {**result, FAIL: tuple(_lines(failed))} if failed else result
 
