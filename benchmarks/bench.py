@@ -133,6 +133,29 @@ def sign_orders() -> Numbers:
     return {"sign": middle - begin, "verify": spent}
 
 
+HELP = """
+import time
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+shell = InteractiveShell.instance()
+shell.run_line_magic("load_ext", "iexec_nb")
+spent = []
+for _ in range(2):
+    with capture_output() as shown:
+        begin = time.perf_counter()
+        shell.run_line_magic("iexec", "--help")
+        spent.append(1000 * (time.perf_counter() - begin))
+    assert "orderbook" in shown.stdout
+print(*spent)
+"""
+
+
+def show_help() -> Numbers:
+    command = [sys.executable, "-c", HELP]
+    first, again = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-2:]
+    return {"first": float(first), "again": float(again)}
+
+
 def encrypt_dataset() -> Numbers:
     from iexec_nb.protocol import encryption
 
@@ -217,6 +240,14 @@ PROBES = {
         (
             Bar("signing 10,000 orders on one core, salts included", "sign", "s", 1),
             Bar("verifying 10,000 orders on one core", "verify", "s", 1.2),
+        ),
+    ),
+    "help": Probe(
+        show_help,
+        7,
+        (
+            Bar("%iexec --help, the first time in a shell", "first", "ms", 100),
+            Bar("%iexec --help, again", "again", "ms", 100),
         ),
     ),
     "encrypt": Probe(

@@ -59,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if tx_hash := getattr(error, "tx_hash", None):
                 # It may be mined all the same, and a program has to find it before it tries again.
                 said["txHash"] = tx_hash
+            if "deployed" in error.context:
+                said["address"] = str(error.context["deployed"])
             print(_json({"ok": False, "command": name, "error": said}), file=sys.stderr)
         else:
             print(_safe(f"{type(error).__name__}: {error}").replace("%iexec ", f"{PROGRAM} "), file=sys.stderr)

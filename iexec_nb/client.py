@@ -386,7 +386,7 @@ class IExec:
             # Tracebacks show objects whose making failed, too.
             return "IExec(not made)"
         who = self.signer.address if self.signer else "read-only"
-        return f"IExec({self.network.name}, {who})"
+        return f"IExec({shown(self.network.name)}, {who})"
 
     def _http(self, name: str, service: str, error: type[ApiCallError]) -> Http:
         return self._open(self._url(name), service, error)

@@ -147,6 +147,8 @@ class Plan:
             f"params: {shown(request.params, 500)}",
             f"paid by {request.requester}, result for {request.beneficiary}",
         ]
+        if request.callback != NULL_ADDRESS:
+            rows.append(f"callback: {request.callback}")
         if self.datasetorder is not None:
             rows.insert(3, f"dataset: {self.datasetorder.dataset}")
         own = [

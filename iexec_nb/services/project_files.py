@@ -136,13 +136,15 @@ def write_bytes(path: Path, content: bytes, *, mode: int, keep_mode: bool = Fals
     beside = goal.with_name(f".{goal.name}.{secrets.token_hex(8)}")
     try:
         try:
-            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            kept = stat.S_IMODE(goal.stat().st_mode) if keep_mode and goal.exists() else None
+            # A chain.json that only its owner may read holds keys of nodes: no copy of it is ever wider.
+            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode if kept is None else 0o600)
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            if keep_mode and goal.exists():
-                beside.chmod(stat.S_IMODE(goal.stat().st_mode))
+            if kept is not None:
+                beside.chmod(kept)
             os.replace(beside, goal)
         finally:
             beside.unlink(missing_ok=True)
