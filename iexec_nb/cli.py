@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from iexec_nb.commands import Call, Options
 
 PROGRAM = "iexec-nb"
+_COLUMNS = 10
+"""A table of more columns has no room in a terminal: it is shown row by row, as the official CLI does."""
 _UNSAFE = "--{} on a command line can be read by other users of this machine; without it you are asked"
 
 
@@ -55,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(_json({"ok": False, "fail": list(error.fail)}), file=sys.stderr)
         elif options.raw:
             name = " ".join(["iexec", *_name(regular)])
-            said = {"name": type(error).__name__, "message": error.message}
+            said = {"name": type(error).__name__, "message": _message(error)}
             if tx_hash := getattr(error, "tx_hash", None):
                 # It may be mined all the same, and a program has to find it before it tries again.
                 said["txHash"] = tx_hash
@@ -152,6 +154,12 @@ def _asked(text: str) -> bool:
     return answer.strip().lower() in ("y", "yes")
 
 
+def _message(error: IExecError) -> str:
+    """Return what is wrong; where orders do not match, the reasons themselves, as the official CLI has the first."""
+    reasons = getattr(error, "reasons", ())
+    return "; ".join(str(getattr(reason, "message", reason)) for reason in reasons) or error.message
+
+
 def _name(words: Sequence[str]) -> list[str]:
     """Return the words of a line that name its command; an option behind them may hold a secret."""
     found, count = find(words)
@@ -161,7 +169,8 @@ def _name(words: Sequence[str]) -> list[str]:
 def _warn(call: Call) -> None:
     from iexec_nb.protocol.types import Secret
 
-    given = {**call.options.session, **call.kwargs}
+    by_place = zip((parameter.name for parameter in call.command.parameters), call.args, strict=False)
+    given = {**call.options.session, **dict(by_place), **call.kwargs}
     for name in sorted(name for name, value in given.items() if isinstance(value, Secret)):
         print(f"Warning: {_UNSAFE.format(name.replace('_', '-'))}", file=sys.stderr)
 
@@ -226,13 +235,13 @@ def _plain(value: object) -> Any:
 
 def _text(call: Call, value: object, members: Mapping[str, Any]) -> str:
     """Return what people read: a table as a table, a record member by member, anything else as it shows itself."""
-    if hasattr(value, "to_string"):
+    if hasattr(value, "to_string") and hasattr(value, "columns") and len(value.columns) <= _COLUMNS:
         return str(value.to_string())
     coin = "ether" if call.command.unit == "ether" else "RLC"
     if is_dataclass(value):
         # The JSON of the official CLI is for programs: people get what the record says of itself.
         return "\n".join(_lines(_plain(value), "", coin))
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) or hasattr(value, "to_string"):
         return "\n".join(_lines(members, "", coin))
     if isinstance(value, tuple | list):
         return "\n".join(map(str, value))
@@ -261,7 +270,7 @@ def _lines(members: Mapping[str, Any], indent: str, coin: str) -> list[str]:
 def _readable(name: str, value: Any, coin: str) -> str:
     """Return a member as people read it: money with its unit, a tag with its names."""
     is_money = name in ("stake", "locked", "amount", "total", "wei", "nRLC") or name.endswith("price")
-    if is_money and isinstance(value, str) and value.isdecimal():
+    if is_money and str(value).isdecimal():
         from iexec_nb.protocol.units import format_ether, format_rlc
 
         is_ether = name == "wei" or (coin == "ether" and name == "amount")

@@ -354,6 +354,9 @@ class IExec:
             keep = ("signer", "confirms", "gas_price", "keystoredir", "confirm", "store", "timeout_s")
             given = {name: given[name] for name in keep} | {"chain": chain}
             given["confirm"] = None if self._confirm is False else self._confirm
+            if self.transport is not None:
+                # A sandbox's store ends with the sandbox, and with it the keys of what is real elsewhere.
+                del given["store"]
         elif tee_framework is not None and (found := _of_project(self.network.name, tee_framework)):
             given["chain"] = found if found.chain_id == self.network.chain_id else self.network
         changed = {"gas_price": gas_price, "keystoredir": keystoredir, "tee_framework": tee_framework}

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ import pytest
 import iexec_nb
 from iexec_nb import cli
 from iexec_nb.client import IExec
-from iexec_nb.errors import ValidationError
+from iexec_nb.commands import COMMANDS
+from iexec_nb.errors import ConfigurationError, OrderMismatchError, ValidationError, Web3ProviderSendError
 from iexec_nb.sandbox.network import Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,6 +75,50 @@ def test_people_read_amounts_with_units_and_tags_with_names(shell: Any) -> None:
     _, out, _ = shell("order", "create", "app", "--app", ADDRESS, "--appprice", "0.5", "RLC")
     assert "appprice: 500000000 nRLC (0.5 RLC)" in out
     assert "09 (tee, tdx)" in out
+
+
+def test_people_read_a_book_order_by_order(shell: Any) -> None:
+    _, out, _ = shell("orderbook", "workerpool", "--category", "0")
+    assert "price: 0 nRLC (0 RLC)" in out
+    assert "remaining: " in out
+    assert max(map(len, out.splitlines())) < 120
+    _, out, _ = shell("category", "list")
+    assert len(out.splitlines()) == 6
+
+
+def test_the_command_of_an_error_is_its_name_without_what_was_typed_behind_it(shell: Any) -> None:
+    for words, name in (
+        (["init", "--pasword=hunter2"], "iexec init"),
+        (["info", "--colour"], "iexec info"),
+        (["wallet", "show", "0x12"], "iexec wallet show"),
+        (["walet", "--password=hunter2"], "iexec walet"),
+    ):
+        _, _, err = shell("--raw", *words)
+        assert json.loads(err)["command"] == name
+        assert "hunter2" not in err
+
+
+def test_programs_are_told_why_orders_do_not_match(shell: Any, net: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_args: object, **_options: object) -> None:
+        raise OrderMismatchError("the orders cannot be matched: 2 reasons", reasons=("too dear", "too late"))
+
+    monkeypatch.setattr(net.user.order, "fill", fill)
+    _, _, err = shell("--raw", "order", "fill", "--yes")
+    assert json.loads(err)["error"] == {"name": "OrderMismatchError", "message": "too dear; too late"}
+
+
+def test_a_question_is_asked_where_errors_are_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for typed, answer in (("y\n", True), ("yes\n", True), ("n\n", False), ("\n", False)):
+        monkeypatch.setattr(sys, "stdin", StringIO(typed))
+        assert cli._asked("pay 1 RLC") is answer
+        printed = capsys.readouterr()
+        assert (printed.out, printed.err) == ("", "pay 1 RLC\nGo on? [y/N] ")
+    monkeypatch.setattr(sys, "stdin", StringIO())
+    with pytest.raises(ConfigurationError, match="nobody to ask"):
+        cli._asked("pay 1 RLC")
+    assert capsys.readouterr().err.endswith("\n")
 
 
 def test_raw_is_one_json_object_with_numbers_as_text(shell: Any, net: Sandbox) -> None:
@@ -246,6 +293,75 @@ def test_ctrl_c_ends_with_1_and_says_what_its_notes_say(
     code, out, err = shell("category", "count")
     assert (code, out) == (1, "")
     assert "the paid task goes on" in err
+
+
+def test_what_strangers_write_is_shown_and_not_obeyed_by_the_terminal(shell: Any, net: Sandbox) -> None:
+    evil = "pool\x1b[2J\x1b]0;title\x07\nowner: 0xdead \u202e \x9b31m"
+    pool = net.user.workerpool.deploy(description=evil).address
+    _, out, _ = shell("workerpool", "show", pool)
+    assert all(line.isprintable() for line in out.splitlines())
+    assert [line for line in out.splitlines() if line.startswith("owner:")] == [f"owner: {wallet(net.user)}"]
+    _, out, _ = shell("--raw", "workerpool", "show", pool)
+    assert out.rstrip("\n").isprintable()
+    assert json.loads(out)["workerpool"]["workerpoolDescription"] == evil
+
+
+def test_errors_and_notes_move_no_cursor_either(shell: Any, monkeypatch: pytest.MonkeyPatch, net: Sandbox) -> None:
+    def refuse(self: Any) -> int:
+        raise ValidationError("no\x1b[2J", hint="\x9b31m")
+
+    def stop(self: Any) -> int:
+        interrupt = KeyboardInterrupt()
+        interrupt.add_note("look\x1b[2J")
+        raise interrupt
+
+    for broken in (refuse, stop):
+        monkeypatch.setattr(type(net.user.category), "count", broken)
+        for words in (("category", "count"), ("--raw", "category", "count")):
+            _, _, err = shell(*words)
+            assert err
+            assert all(line.isprintable() for line in err.splitlines())
+
+
+def test_a_list_of_anything_is_printed(shell: Any, monkeypatch: pytest.MonkeyPatch, net: Sandbox) -> None:
+    monkeypatch.setattr(
+        type(net.user.project), "show", lambda self: {"deals": [{}, {"a\nb": "c\nd"}], "names": ["x\ny"]}
+    )
+    monkeypatch.setitem(COMMANDS, ("project", "show"), replace(COMMANDS["project", "show"], raw=None))
+    code, out, _ = shell("project", "show")
+    assert code == 0
+    assert out.splitlines() == ["deals:", "  - {}", "  - a\ufffdb: c", "  | d", "names:", "  - x", "  | y"]
+
+
+def test_a_transaction_of_unknown_fate_is_named_to_programs_too(
+    shell: Any, monkeypatch: pytest.MonkeyPatch, net: Sandbox
+) -> None:
+    def lost(self: Any, amount: Any, unit: Any = None) -> Any:
+        raise Web3ProviderSendError("it may have been sent, or not", tx_hash="0x" + "ab" * 32)
+
+    monkeypatch.setattr(type(net.user.account), "deposit", lost)
+    code, _, err = shell("--raw", "account", "deposit", "1", "--yes")
+    assert (code, json.loads(err)["error"]["txHash"]) == (1, "0x" + "ab" * 32)
+
+
+def test_a_key_on_a_line_is_warned_of_wherever_it_stands(shell: Any, tmp_path: Path) -> None:
+    given = (f"--keystoredir={tmp_path}", "--unencrypted=false")
+    _, _, err = shell("wallet", "import", "no key", *given)
+    assert "--private-key on a command line can be read by other users" in err
+    assert "no key" not in err
+
+
+def test_a_yes_on_the_line_answers_for_files_and_nothing_else_does(
+    shell: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("builtins.input", lambda text: "n")
+    shell("init", "--skip-wallet")
+    Path("iexec.json").write_text('{"mine": 1}')
+    shell("init", "--skip-wallet")
+    assert Path("iexec.json").read_text() == '{"mine": 1}'
+    assert shell("init", "--skip-wallet", "--yes")[0] == 0
+    assert "mine" not in Path("iexec.json").read_text()
 
 
 def test_the_module_is_the_same_program() -> None:

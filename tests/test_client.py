@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from iexec_nb.client import IExec, active, set_active
 from iexec_nb.errors import ConfigurationError, IExecError, MarketCallError, ValidationError
 from iexec_nb.protocol.networks import NETWORKS, Network, network
 from iexec_nb.protocol.types import Secret
+from iexec_nb.sandbox.network import Sandbox
 from iexec_nb.services.wallet import PrivateKeySigner
 
 KEY = "0x" + "11" * 32
@@ -185,6 +188,83 @@ def test_without_asking_holds_for_one_command_also_after_an_error() -> None:
         broken()
     with pytest.raises(ConfigurationError):
         client.approve("spend")
+
+
+def test_a_yes_on_one_line_is_no_yes_for_another_thread() -> None:
+    client = IExec("arbitrum-mainnet", confirm=lambda text: False)
+    inside, go_on, both = threading.Event(), threading.Event(), threading.Barrier(2)
+
+    def answered() -> None:
+        with client.without_asking():
+            both.wait(10)
+            client.approve("spend")
+            inside.set()
+            go_on.wait(10)
+
+    threads = [threading.Thread(target=answered) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert inside.wait(10)
+    with pytest.raises(ConfigurationError, match="aborted"):
+        client.approve("spend")
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    # Whichever of the two was over first, nothing is left of their answers.
+    with pytest.raises(ConfigurationError, match="aborted"):
+        client.approve("spend")
+
+
+def test_another_chain_asks_although_the_first_asked_nobody() -> None:
+    with Sandbox() as net:
+        real = net.user.with_options(chain="arbitrum-mainnet")
+        assert net.user.with_options(confirms="2").approve("spend") is None
+        # Keys of what is encrypted for a real chain do not end with the sandbox.
+        assert real.store.folder == IExec().store.folder
+    asked: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("builtins.input", lambda text: asked.append(text) or "n")
+        with pytest.raises(ConfigurationError, match="aborted"):
+            real.approve("spend")
+        with real.without_asking():
+            real.approve("spend")
+    assert asked == ["spend\n  chain: arbitrum-mainnet (42161)\nGo on? [y/N] "]
+    choose = IExec("bellecour", confirm=lambda text: text.startswith("yes"))
+    choose.with_options(chain="arbitrum-mainnet").approve("yes, spend")
+
+
+def test_a_client_that_asks_nobody_about_money_asks_about_files() -> None:
+    client = IExec("arbitrum-mainnet", confirm=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("builtins.input", lambda text: "")
+        with pytest.raises(ConfigurationError, match="aborted"):
+            client.approve("replace wallet.json", replaces=True)
+    with client.without_asking():
+        client.approve("replace wallet.json", replaces=True)
+
+
+def test_a_name_in_a_question_moves_no_cursor_and_makes_no_line() -> None:
+    asked: list[str] = []
+    evil = Network(chain_id=5, name="safe\x1b[2J\n  amount: 0 \u202e", rpc="http://a.test", hub_address=ADDRESS)
+    client = IExec(evil, confirm=lambda text: asked.append(text) is None)
+    client.approve("pay\x1b[1A\x9b1A\n  fee: 1")
+    first, second, third = asked[0].split("\n")
+    assert (second, third[:14]) == ("  fee: 1", "  chain: safe\ufffd")
+    assert all(line.isprintable() for line in (first, second, third))
+    assert repr(client).isprintable()
+
+
+def test_a_framework_on_the_line_is_the_one_whose_service_gets_the_secrets(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sms = {"scone": "http://scone.test", "gramine": "http://gramine.test"}
+    entry = {"id": "134", "host": "http://node.test", "sms": sms}
+    Path("chain.json").write_text(json.dumps({"default": "bellecour", "chains": {"bellecour": entry}}))
+    client = IExec()
+    assert client.url("sms") == "http://scone.test"
+    assert client.with_options(tee_framework="gramine").url("sms") == "http://gramine.test"
+    assert IExec("arbitrum-mainnet").with_options(tee_framework="gramine").network.name == "arbitrum-mainnet"
 
 
 def test_the_store_makes_private_folders_and_files_and_leaves_nothing_else(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from iexec_nb.actions.base import text_of
 from iexec_nb.actions.entries import required
 from iexec_nb.actions.inits import CategoryInit
+from iexec_nb.actions.transfers import pay
 from iexec_nb.commands import command, noun
 from iexec_nb.errors import ValidationError, Web3ProviderSendError
 from iexec_nb.protocol.receipts import CategoryCreated
@@ -149,8 +150,8 @@ class CategoryActions(CategoryInit):
                 context={"wallet": signer.address},
                 hint="use a category that exists: %iexec category list",
             )
-        self._client.approve(f"create the category {shown(args[0])!r} of {args[2]} s: {shown(args[1])}")
-        receipt = self._chain.send(signer, hub, abi.CREATE_CATEGORY.encode(*args))
+        text = f"create the category {shown(args[0])!r} of {args[2]} s: {shown(args[1])}"
+        receipt = pay(self._client, signer, hub, abi.CREATE_CATEGORY.encode(*args), text)
         event = self._chain.find_event(receipt, abi.CATEGORY_CREATED)
         if event is None:
             raise Web3ProviderSendError("CreateCategory not confirmed", tx_hash=receipt.tx_hash)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from iexec_nb.actions.base import Amount, Noun
+from iexec_nb.actions.transfers import pay
 from iexec_nb.errors import IExecError, ValidationError, Web3ProviderSendError
 from iexec_nb.protocol.receipts import Deployed, Transferred
 from iexec_nb.protocol.types import NULL_ADDRESS, Address, Bytes32, address, address_from_uint, shown, uint256
@@ -47,8 +48,8 @@ class Registered(Noun):
         if in_project:
             # A broken file is found before the deployment is paid for, and not after.
             self._client.files.deployed(self.kind, self._chain.chain_id)
-        self._client.approve(f"deploy the {self.kind} {_described(body)}")
-        receipt = self._chain.send(signer, self._registry, abi.CREATE[self.kind].encode(*args))
+        text = f"deploy the {self.kind} {_described(body)}"
+        receipt = pay(self._client, signer, self._registry, abi.CREATE[self.kind].encode(*args), text)
         event = self._confirmed(receipt, f"the new {self.kind} was not confirmed")
         made = Deployed(kind=self.kind, address=address_from_uint(event["tokenId"]), txHash=receipt.tx_hash)
         if in_project:
@@ -108,11 +109,9 @@ class Registered(Noun):
             raise ValidationError(f"{goal} cannot own the {self.kind}", hint="give to= as the new owner's address")
         signer = self._signer(f"transfer the {self.kind}")
         self._require_owner(where, signer.address)
-        self._client.approve(
-            f"transfer the {self.kind} {where} to {goal}, for good; orders for it that you signed are valid no more"
-        )
-        number = int(where, 16)
-        receipt = self._chain.send(signer, self._registry, abi.SAFE_TRANSFER_FROM.encode(signer.address, goal, number))
+        data = abi.SAFE_TRANSFER_FROM.encode(signer.address, goal, int(where, 16))
+        text = f"transfer the {self.kind} {where} to {goal}, for good; orders for it that you signed are valid no more"
+        receipt = pay(self._client, signer, self._registry, data, text)
         self._confirmed(receipt, f"the transfer of the {self.kind} was not confirmed")
         return Transferred(address=where, to=goal, txHash=receipt.tx_hash)
 

@@ -9,6 +9,7 @@ from iexec_nb.actions import order_raw as raw
 from iexec_nb.actions.order_base import Choice, Given, chosen, gather, only_one_form, outcome
 from iexec_nb.actions.order_signing import OrderSigning
 from iexec_nb.actions.summary import describe
+from iexec_nb.actions.transfers import fee_line
 from iexec_nb.commands import command
 from iexec_nb.errors import IExecError, OrderConsumedError, ValidationError, Web3ProviderSendError
 from iexec_nb.protocol.orders import Order
@@ -89,12 +90,16 @@ class OrderClosing(OrderSigning):
         skip = skip_preflight_check
         if order is not None:
             given = self._presignable(self._ready(self.read(order), skip_preflight_check=skip))
-            self._client.approve(f"presign, by a transaction, {describe(given)}")
-            return self._presigned(given)
+            fee = self._fee(given, _PRESIGN)
+            self._client.approve(f"presign, by a transaction, {describe(given)}{fee_line(fee)}")
+            return self._presigned(given, fee)
         templates, failed = self._templates(list(chosen(choices, words=False)), "presign", skip_preflight_check=skip)
         salted = {kind: self._salted(one) for kind, one in templates.items()}
-        self._ask_about("presign, by a transaction,", salted, failed)
-        done, refused = gather(salted, lambda kind: self._presigned(salted[kind], save=True))
+        fees, unpaid = gather(salted, lambda kind: self._fee(salted[kind], _PRESIGN))
+        failed = {**failed, **unpaid}
+        outcome("presign", fees, failed)
+        self._ask_about("presign, by a transaction,", {kind: salted[kind] for kind in fees}, failed, fees)
+        done, refused = gather(fees, lambda kind: self._presigned(salted[kind], fees[kind], save=True))
         return outcome("presign", done, {**failed, **refused})
 
     @overload
@@ -158,14 +163,17 @@ class OrderClosing(OrderSigning):
         only_one_form(order, choices)
         if order is not None:
             given = self._cancellable(self.read(order))
-            self._client.approve(f"cancel, for good, {describe(given)}")
-            return self._cancelled(given)
+            fee = self._fee(given, _CLOSE)
+            self._client.approve(f"cancel, for good, {describe(given)}{fee_line(fee)}")
+            return self._cancelled(given, fee)
         kinds = chosen(choices)
         self._signer("cancel the orders")
         found, failed = gather(kinds, lambda kind: self._cancellable(self._picked(kind, kinds[kind])))
-        outcome("cancel", found, failed)
-        self._ask_about("cancel, for good,", found, failed)
-        done, refused = gather(found, lambda kind: self._cancelled(found[kind]))
+        fees, unpaid = gather(found, lambda kind: self._fee(found[kind], _CLOSE))
+        failed = {**failed, **unpaid}
+        outcome("cancel", fees, failed)
+        self._ask_about("cancel, for good,", {kind: found[kind] for kind in fees}, failed, fees)
+        done, refused = gather(fees, lambda kind: self._cancelled(found[kind], fees[kind]))
         return outcome("cancel", done, {**failed, **refused})
 
     def _presignable(self, order: Order) -> Order:
@@ -210,8 +218,8 @@ class OrderClosing(OrderSigning):
         used, presigner = self._chain.standing(self.hash(order))
         return order.volume - used, presigner
 
-    def _presigned(self, order: Order, *, save: bool = False) -> Presigned:
-        tx_hash = self._manage(order, _PRESIGN, abi.SIGNED_ORDER[order.kind])
+    def _presigned(self, order: Order, max_fee: int, *, save: bool = False) -> Presigned:
+        tx_hash = self._manage(order, _PRESIGN, abi.SIGNED_ORDER[order.kind], max_fee)
         if save:
             try:
                 self._client.files.save_signed(self._chain.chain_id, {order.kind: order.to_json()})
@@ -220,14 +228,23 @@ class OrderClosing(OrderSigning):
                 warnings.warn(f"the presigned {order.kind}order is not in orders.json: {error.message}", stacklevel=4)
         return Presigned(order=order, orderHash=self.hash(order), txHash=tx_hash)
 
-    def _cancelled(self, order: Order) -> Cancelled:
-        tx_hash = self._manage(order, _CLOSE, abi.CLOSED_ORDER[order.kind])
+    def _cancelled(self, order: Order, max_fee: int) -> Cancelled:
+        tx_hash = self._manage(order, _CLOSE, abi.CLOSED_ORDER[order.kind], max_fee)
         return Cancelled(order=order, orderHash=self.hash(order), txHash=tx_hash)
 
-    def _manage(self, order: Order, operation: int, event: abi.Event) -> Bytes32:
-        data = abi.MANAGE_ORDER[order.kind].encode((order.to_abi(), operation, b""))
-        receipt = self._chain.send(self._signer("change the order"), self._chain.hub_address, data)
+    def _fee(self, order: Order, operation: int) -> int:
+        """Return the most that it costs to tell the chain about an order, in wei; it is simulated on the way."""
+        me, chain = self._signer("change the order").address, self._chain
+        return chain.quote(me, chain.hub_address, _managing(order, operation)).max_fee
+
+    def _manage(self, order: Order, operation: int, event: abi.Event, max_fee: int) -> Bytes32:
+        signer, data = self._signer("change the order"), _managing(order, operation)
+        receipt = self._chain.send(signer, self._chain.hub_address, data, max_fee=max_fee)
         found = self._chain.find_event(receipt, event)
         if found is None or order_hash(order, self._chain.domain) not in found.values():
             raise Web3ProviderSendError(f"{event.name} not confirmed", tx_hash=receipt.tx_hash)
         return receipt.tx_hash
+
+
+def _managing(order: Order, operation: int) -> bytes:
+    return abi.MANAGE_ORDER[order.kind].encode((order.to_abi(), operation, b""))

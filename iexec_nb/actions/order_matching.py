@@ -11,6 +11,7 @@ from iexec_nb.actions.funds import too_poor
 from iexec_nb.actions.order_base import Given, OrderT
 from iexec_nb.actions.order_listing import OrderListing
 from iexec_nb.actions.summary import describe
+from iexec_nb.actions.transfers import fee_line
 from iexec_nb.commands import command
 from iexec_nb.errors import ValidationError, Web3ProviderSendError
 from iexec_nb.protocol import matching, tags
@@ -18,6 +19,7 @@ from iexec_nb.protocol.orders import (
     NULL_DATASETORDER,
     AppOrder,
     DatasetOrder,
+    Order,
     RequestOrder,
     WorkerpoolOrder,
 )
@@ -242,7 +244,7 @@ class OrderMatching(OrderListing):
             request if request.is_signed else self._signed(request),
         )
         cost = self._estimate(*four, solvable=True)
-        return self._send_match(signer, *four, cost)
+        return self._send_match(signer, _matching(*four), cost)
 
     def _match(self, signer: Signer, four: Four, *, skip_preflight_check: bool) -> Matched:
         app, dataset, workerpool, request = four
@@ -253,11 +255,11 @@ class OrderMatching(OrderListing):
         if request.is_signed:
             text += f"\n  paid by: {request.requester}\n  app: {app.app}\n  workerpool: {workerpool.workerpool}"
             text += "" if dataset.dataset == NULL_ADDRESS else f"\n  dataset: {dataset.dataset}"
-        else:
-            text = f"sign {describe(request)}\n{text}"
-        self._client.approve(text)
-        if request.is_signed:
-            return self._send_match(signer, *four, cost)
+            data = _matching(*four)
+            quote = self._chain.quote(signer.address, self._chain.hub_address, data)
+            self._client.approve(text + fee_line(quote.max_fee))
+            return self._send_match(signer, data, cost, max_fee=quote.max_fee)
+        self._client.approve(f"sign {describe(request)}\n{text}")
         # What was made a moment ago is hashed and asked about again: its hash is new.
         return self.sign_and_match(app, dataset, workerpool, request)
 
@@ -271,17 +273,8 @@ class OrderMatching(OrderListing):
         found += bulk.problems(self._client, request, app=app.app, workerpool=workerpool.workerpool, tag=tag)
         preflight.refuse("Request", found + preflight.app_problems(self._client, app.app, tag))
 
-    def _send_match(
-        self,
-        signer: Signer,
-        app: AppOrder,
-        dataset: DatasetOrder,
-        workerpool: WorkerpoolOrder,
-        request: RequestOrder,
-        cost: matching.Cost,
-    ) -> Matched:
-        data = abi.MATCH_ORDERS.encode(app.to_abi(), dataset.to_abi(), workerpool.to_abi(), request.to_abi())
-        receipt = self._chain.send(signer, self._chain.hub_address, data)
+    def _send_match(self, signer: Signer, data: bytes, cost: matching.Cost, *, max_fee: int | None = None) -> Matched:
+        receipt = self._chain.send(signer, self._chain.hub_address, data, max_fee=max_fee)
         event = self._chain.find_event(receipt, abi.ORDERS_MATCHED)
         if event is None:
             raise Web3ProviderSendError("OrdersMatched not confirmed", tx_hash=receipt.tx_hash)
@@ -382,3 +375,7 @@ class OrderMatching(OrderListing):
         if not isinstance(order, DatasetOrder):
             raise ValidationError(f"a {order.kind}order was given as datasetorder", hint="give signed dataset orders")
         yield order
+
+
+def _matching(*four: Order) -> bytes:
+    return abi.MATCH_ORDERS.encode(*(order.to_abi() for order in four))

@@ -19,6 +19,7 @@ from iexec_nb.actions.order_base import (
     outcome,
 )
 from iexec_nb.actions.summary import describe, explain
+from iexec_nb.actions.transfers import fee_line
 from iexec_nb.commands import command
 from iexec_nb.errors import IExecError, ValidationError
 from iexec_nb.protocol import params, tags
@@ -260,9 +261,15 @@ class OrderSigning(Orders):
             self._require_deployed("app", order.app)
         return order
 
-    def _ask_about(self, verb: str, orders: Mapping[str, Order], failed: Mapping[str, IExecError]) -> None:
-        texts = "\n".join(f"{verb} {describe(order)}" for order in orders.values())
-        self._client.approve(texts + not_done(failed))
+    def _ask_about(
+        self,
+        verb: str,
+        orders: Mapping[str, Order],
+        failed: Mapping[str, IExecError],
+        fees: Mapping[str, int] | None = None,
+    ) -> None:
+        texts = [f"{verb} {describe(order)}{fee_line(fees[kind]) if fees else ''}" for kind, order in orders.items()]
+        self._client.approve("\n".join(texts) + not_done(failed))
 
     def _request_fields(self, given: Mapping[str, Any]) -> dict[str, Any]:
         requester = given.get("requester")

@@ -81,8 +81,13 @@ def pay(client: IExec, signer: Signer, to: Address, data: bytes, text: str, *, v
     """
     chain = client.chain
     quote = chain.quote(signer.address, to, data, value=value)
-    client.approve(f"{text}\n  fee: at most {format_ether(quote.max_fee)}")
+    client.approve(f"{text}{fee_line(quote.max_fee)}")
     return chain.send(signer, to, data, value=value, max_fee=quote.max_fee)
+
+
+def fee_line(max_fee: int) -> str:
+    """Return the line of a question that tells the most that the fees come to, given in wei."""
+    return f"\n  fee: at most {format_ether(max_fee)}"
 
 
 def check_event(receipt: Receipt, emitter: Address, event: Event, what: str, **values: object) -> None:

@@ -16,6 +16,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_loca
 from iexec_nb.errors import IExecError
 from iexec_nb.notebook import completion, display
 
+_OF_THIS_CLIENT = {("wallet", "lock"), ("wallet", "unlock")}
 _SECRET = re.compile(r"--?(?!show)[\w-]*(password|passphrase|mnemonic|priv(ate)?[-_]?key)[\w-]*", re.IGNORECASE)
 
 
@@ -61,7 +62,8 @@ class IExecMagics(Magics):
 
         call = commands.parse(words, ChainMap(dict(local), self.shell.user_ns))  # type: ignore[union-attr]
         client = active()
-        if call.options.session:
+        # To forget the wallet of another client than the one at hand would leave this one open.
+        if call.options.session and (call.command.noun, call.command.verb) not in _OF_THIS_CLIENT:
             client = client.with_options(**call.options.session)
         if call.options.answered:
             with client.without_asking():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +26,7 @@ from iexec_nb.protocol.orders import AppOrder, DatasetOrder, RequestOrder, Worke
 from iexec_nb.protocol.receipts import ShownOrder
 from iexec_nb.protocol.typed_data import MEMBERS, typed_data
 from iexec_nb.protocol.types import NULL_ADDRESS
+from iexec_nb.protocol.units import wei
 from iexec_nb.sandbox.network import Sandbox
 from iexec_nb.sandbox.treasury import new_key
 from iexec_nb.services import abi
@@ -335,6 +338,38 @@ def test_params_make_a_request_that_pays_what_the_orders_ask_and_is_shown_first(
     assert (deal.requester, deal.botSize, deal.total_cost) == (wallet(f.requester), 1, 17)
     assert json.loads(deal.params) == {"iexec_result_storage_provider": "ipfs", "iexec_args": "a b"}
     assert deal.tag == tags.TEE_TDX
+
+
+def test_a_match_of_signed_orders_shows_who_pays_whom(net: Sandbox) -> None:
+    f = Four(net)
+    with person(net, f.requester) as me:
+        me.client.order.match(**f.orders())
+        [text] = me.asked
+    for words in (wallet(f.requester), f.app, f.dataset, f.workerpool, "RLC", str(net.chain_id)):
+        assert words in text
+
+
+def test_what_a_transaction_for_orders_costs_at_most_is_shown_first(net: Sandbox) -> None:
+    f = Four(net)
+    orders = f.orders()
+    request = orders["requestorder"]
+    with person(net, f.requester) as me:
+        verbs: list[Callable[[], Any]] = [
+            lambda: me.client.order.match(**orders),
+            lambda: me.client.order.presign(replace(request, salt=None, sign=None)),
+            lambda: me.client.order.cancel(f.requester.order.sign(request)),
+        ]
+        for verb in verbs:
+            before = me.client.wallet.show().wei
+            verb()
+            [most] = re.findall(r"fee: at most (\S+ ether)", me.asked[-1])
+            assert 0 < before - me.client.wallet.show().wei <= wei(most)
+        assert len(me.asked) == 3
+
+
+def test_every_promise_of_a_workerpool_is_shown_before_it_is_signed(net: Sandbox, four: Four) -> None:
+    order = replace(four.workerpoolorder, category=3, trust=7)
+    assert "category: 3, trust 7" in net.user.order.explain(order).summary
 
 
 def test_a_refused_fill_signs_nothing(net: Sandbox, four: Four) -> None:

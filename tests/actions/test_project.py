@@ -138,6 +138,18 @@ def test_where_nobody_can_be_asked_nothing_is_written(
     assert files(folder) == {"iexec.json": b'{"mine": 1}'}
 
 
+def test_a_link_out_of_the_folder_is_shown_before_what_it_leads_to_is_replaced(
+    asked: Asked, folder: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "keystore"
+    elsewhere.write_text('{"address": "precious"}')
+    (folder / "iexec.json").symlink_to(elsewhere)
+    asked.answer = False
+    assert asked.client.project.init(skip_wallet=True).configFile is None
+    assert asked.questions == [f"replace iexec.json, which is a link to {elsewhere}"]
+    assert elsewhere.read_text() == '{"address": "precious"}'
+
+
 @pytest.mark.parametrize("name", ["iexec.json", "chain.json"])
 def test_init_never_replaces_a_broken_file(asked: Asked, folder: Path, name: str) -> None:
     (folder / name).write_text('{"app": {"name": "my')

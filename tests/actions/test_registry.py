@@ -174,3 +174,8 @@ def test_without_a_project_or_with_a_broken_one_it_is_an_error(folder: Folder) -
     (folder.path / "iexec.json").write_text("{")
     with pytest.raises(ValidationError, match="not valid JSON"):
         folder.client.registry.validate("app")
+
+
+def test_a_description_that_is_wrong_a_thousand_times_is_not_told_a_thousand_times(folder: Folder) -> None:
+    folder.write("dataset", dapps=[{}] * 1000)
+    assert len(folder.client.registry.validate("dataset").fail) == 20

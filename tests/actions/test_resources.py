@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -573,6 +574,13 @@ def hub() -> Iterator[tuple[Sandbox, IExec]]:
         chain.rpc.call("anvil_impersonateAccount", owner)
         chain.wait(chain.rpc.call("eth_sendTransaction", call))
         yield own, client
+
+
+def test_what_a_deployment_and_a_transfer_cost_at_most_is_shown_first(net: Sandbox) -> None:
+    with person(net, net.client()) as me:
+        made = me.client.workerpool.deploy(description="priced")
+        me.client.workerpool.transfer(made.address, to=NOBODY)
+        assert [re.findall(r"fee: at most \S+ ether\n", text) != [] for text in me.asked] == [True, True]
 
 
 @pytest.mark.parity("hub.createCategory", "category create")

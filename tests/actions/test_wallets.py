@@ -18,6 +18,7 @@ import pytest
 from stage import NOBODY, RLC, NoSigner, Person, in_threads, nonce, person, wallet
 
 from iexec_nb import tables
+from iexec_nb.actions import wallet_files
 from iexec_nb.client import IExec
 from iexec_nb.commands import COMMANDS, parse
 from iexec_nb.errors import (
@@ -196,6 +197,37 @@ def test_an_open_wallet_is_replaced_only_by_yes_or_force(tmp_path: Path) -> None
     assert (second.address, len(asked)) == (ADDRESS, 2)
     me.wallet.create(unencrypted=True, force=True)
     assert len(asked) == 2
+
+
+def test_a_wallet_of_the_working_folder_is_no_play_money(me: IExec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that asks nobody, such as the sandbox's, asks before a real key is lost."""
+    first = me.wallet.create(unencrypted=True)
+    monkeypatch.setattr("builtins.input", lambda text: "n")
+    with pytest.raises(ConfigurationError, match="aborted"):
+        me.wallet.create(unencrypted=True)
+    assert json.loads(first.path.read_text())["address"] == first.address
+    with me.without_asking():
+        assert me.wallet.create(unencrypted=True).address != first.address
+
+
+def test_a_wallet_that_appears_in_the_meantime_is_not_replaced(me: IExec, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = wallet_files.create_wallet_file
+
+    def late(key: Secret, folder: Path, **options: Any) -> Path:
+        Path("wallet.json").write_text("another program's")
+        return made(key, folder, **options)
+
+    monkeypatch.setattr(wallet_files, "create_wallet_file", late)
+    with pytest.raises(ConfigurationError, match="is there already"):
+        me.wallet.create(unencrypted=True)
+    assert Path("wallet.json").read_text() == "another program's"
+
+
+def test_a_password_that_is_no_text_is_refused_and_not_repeated(me: IExec) -> None:
+    with pytest.raises(ValidationError, match="not text in UTF-8") as caught:
+        me.wallet.create(password=Secret("hunter2\udcff"))
+    assert caught.value.__context__ is None
+    assert me.wallet.list().empty
 
 
 def test_wallets_are_listed_with_the_first_choice_on_top(me: IExec) -> None:
@@ -422,6 +454,25 @@ def test_a_no_sends_nothing(net: Sandbox) -> None:
                 wish()
         assert len(one.asked) == 3
         assert not one.touched
+
+
+@pytest.mark.parametrize("verb", ["send_ether", "send_RLC", "deposit", "withdraw", "approve"])
+def test_who_pays_is_who_was_shown_even_when_the_wallet_changes_meanwhile(net: Sandbox, verb: str) -> None:
+    payer, other = (net.client(rlc="5 RLC", deposit="5 RLC") for _ in range(2))
+    with person(net, payer) as one:
+
+        def swap(text: str) -> bool:
+            one.client.signer = other.signer
+            return True
+
+        one.client._confirm = swap
+        noun: Any = one.client.wallet if verb.startswith("send") else one.client.account
+        before = nonce(other), nonce(payer)
+        if verb == "approve":
+            noun.approve(5, NOBODY)
+        else:
+            getattr(noun, verb)(5, **({"to": NOBODY} if noun is one.client.wallet else {}))
+        assert (nonce(other), nonce(payer)) == (before[0], before[1] + 1)
 
 
 def test_a_read_only_client_sends_nothing(net: Sandbox) -> None:

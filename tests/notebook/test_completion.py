@@ -84,6 +84,12 @@ def test_chains_are_those_of_the_project_and_of_iexec(shell: InteractiveShell, t
     assert complete(shell, "%iexec wallet show --chain arbitrum-m") == ["arbitrum-mainnet"]
 
 
+def test_a_name_of_a_chain_that_is_more_than_a_word_is_not_offered(shell: InteractiveShell, tmp_path: Path) -> None:
+    names = ["mine\nimport os", "mine; rm", "mine $x", "mine\x1b[2J", "mine-2.0:a_b"]
+    (tmp_path / "chain.json").write_text(json.dumps({"chains": {name: {"id": "5"} for name in names}}))
+    assert complete(shell, "%iexec wallet show --chain mine") == ["mine-2.0:a_b"]
+
+
 def test_addresses_at_hand_are_offered(shell: InteractiveShell, tmp_path: Path) -> None:
     folder = keystore_dir()
     folder.mkdir(parents=True)

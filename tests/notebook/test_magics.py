@@ -219,7 +219,7 @@ def test_the_help_of_a_verb_has_its_summary_and_an_example(shell: InteractiveShe
     [
         ("orderbok app", "did you mean 'orderbook'?"),
         ("orderbook workrpool", "did you mean 'workerpool'?"),
-        ("orderbook workerpool --categry 1", "Did you mean --category?"),
+        ("orderbook workerpool --categry 1", "did you mean --category?"),
         ("app show 0x12", "0x12 is not a valid ethereum address"),
         ("app transfer", "%iexec app transfer --help"),
         ("account deposit 0.5", "0.5 is not a valid amount"),
@@ -280,6 +280,15 @@ def test_a_command_that_spends_asks_and_yes_answers(shell: InteractiveShell, ask
 
 
 @pytest.mark.usefixtures("net")
+def test_a_wallet_that_is_locked_is_locked_whatever_else_the_line_says(shell: InteractiveShell, ask: IExec):
+    signer = ask.signer
+    try:
+        run(shell, "%iexec wallet lock --chain arbitrum-mainnet")
+        assert ask.signer is None
+    finally:
+        ask.signer = signer
+
+
 def test_rich_values_have_escaped_html_and_a_plain_twin(shell: InteractiveShell):
     result = shell.run_cell("%iexec category show 0").result
     data, _ = shell.display_formatter.format(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iexec_nb.errors import ValidationError
+from iexec_nb.protocol import json_text
 from iexec_nb.protocol.json_text import dotted, keys_at, line_of, not_a_number, stringify
 
 VALUES = st.recursive(
@@ -163,3 +165,21 @@ def test_numbers_that_json_does_not_know_are_found_outside_of_text() -> None:
     assert not_a_number('{"a": "NaN"}') is None
     assert not_a_number('{"a": "NaN", "b": -Infinity}') == 18
     assert not_a_number('{"a": NaN}') == 6
+
+
+def test_text_that_does_not_end_is_one_piece_and_is_looked_at_once() -> None:
+    assert len(json_text._TOKEN.findall('"' + '\\"' * 1000)) == 1
+    assert len(json_text._TOKEN.findall('"' + "x" * 1000 + "\\")) == 1
+    assert keys_at('{"NaN": 1, "b": "' + '\\"' * 200_000, 16) == ("b",)
+    assert not_a_number('{"NaN": 1, "b": "' + '\\"' * 200_000) is None
+
+
+def test_to_find_one_line_takes_no_memory_for_all_the_others() -> None:
+    text = '{"chains": {"x": [' + "0," * 100_000 + '0]},\n"last": 1}'
+    tracemalloc.start()
+    try:
+        assert line_of(text, ("last",)) == 2
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000

@@ -166,6 +166,7 @@ def test_two_files_of_one_key_have_nothing_in_common(cheap: None) -> None:
         {"kdfparams": {"dklen": 32, "n": 2**40, "r": 8, "p": 1, "salt": "00"}},
         {"kdfparams": {"dklen": 32, "n": 2, "r": 2**40, "p": 1, "salt": "00"}},
         {"kdfparams": {"dklen": 32, "n": 2, "r": 8, "p": 10**9, "salt": "00"}},
+        {"kdfparams": {"dklen": 32, "n": 2**20, "r": 8, "p": 64, "salt": "00"}},
         {"kdfparams": {"dklen": 32, "n": 3, "r": 8, "p": 1, "salt": "00"}},
         {"kdfparams": {"dklen": 32, "n": -2, "r": 8, "p": 1, "salt": "00"}},
         {"kdfparams": {"dklen": 32, "n": "2", "r": 8, "p": 1, "salt": "00"}},
@@ -190,6 +191,26 @@ def test_a_hostile_keystore_is_an_error_and_takes_neither_memory_nor_time(
     with pytest.raises(DecryptionError) as caught:
         KeystoreSigner(path, Secret(PASSWORD)).unlock()
     assert PASSWORD not in _told(caught.value)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="a device without end")
+def test_a_wallet_is_not_read_from_what_does_not_end() -> None:
+    for opened in (KeystoreSigner, WalletFileSigner):
+        with pytest.raises(ValidationError, match="too large"):
+            opened("/dev/zero")
+
+
+def test_the_name_of_a_file_in_a_prompt_moves_no_cursor(
+    tmp_path: Path, cheap: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _saved(tmp_path)
+    evil = path.rename(path.with_name("UTC--\x1b[2J--" + path.name.rpartition("--")[2]))
+    prompts: list[str] = []
+    monkeypatch.setattr("getpass.getpass", lambda prompt: prompts.append(prompt) or PASSWORD)
+    monkeypatch.delenv("IEXEC_NB_PASSWORD", raising=False)
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    KeystoreSigner(evil).unlock()
+    assert all(line.isprintable() for line in prompts[0].split("\n"))
 
 
 def test_a_file_that_is_there_is_never_replaced(tmp_path: Path, cheap: None) -> None:

@@ -441,6 +441,52 @@ def test_a_file_keeps_its_mode_and_a_link_stays_a_link(project: Project, tmp_pat
     assert json.loads(goal.read_text()) == {"chains": {}}
 
 
+def test_no_copy_of_a_file_is_ever_wider_than_the_file(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(project, "chain.json", '{"chains": {}}')
+    project.path("chain.json").chmod(0o600)
+    modes: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: modes.append(stat.S_IMODE(os.fstat(handle).st_mode)))
+    project.write("chain.json", {"chains": {}, "providers": {"infura": "key"}})
+    assert modes == [0o600]
+
+
+def test_a_key_takes_the_place_of_a_link_and_spoils_nothing_elsewhere(project: Project, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    folder = project.make_secrets_dir(project.secrets_dir("datasets"))
+    (folder / "dataset.key").symlink_to(victim)
+    project.write_secret(folder / "dataset.key", Secret("key"))
+    assert victim.read_text() == "precious"
+    assert not (folder / "dataset.key").is_symlink()
+    assert project.read_secret(folder / "dataset.key") == Secret("key")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="a device without end")
+def test_a_key_is_not_read_from_what_does_not_end(project: Project) -> None:
+    with pytest.raises(ValidationError, match="too large for a key"):
+        project.read_secret("/dev/zero")
+
+
+def test_a_number_that_is_none_stays_where_it_is(project: Project) -> None:
+    endless = "9" * 5000
+    put(project, "deployed.json", json.dumps({"app": {endless: HERE}}))
+    project.set_deployed("app", 134, THERE)
+    assert project.deployed("app", 134) == THERE
+    assert project.deployed("app", endless) == HERE
+    put(project, "orders.json", json.dumps({endless: {}}))
+    project.save_signed(134, {"app": {"volume": "1"}})
+    assert list(project.read("orders.json")) == ["134", endless]
+
+
+def test_a_name_over_the_id_of_another_chain_is_said_to_come_from_the_file(project: Project) -> None:
+    name = "arbitrum-sepolia-testnet"
+    put(project, "chain.json", json.dumps({"default": name, "chains": {name: {"id": "42161"}}}))
+    assert project.network().chain_id == 42161
+    assert project.network().notes == "from chain.json: id"
+    put(project, "chain.json", json.dumps({"default": name, "chains": {name: {"id": "42161", "sms": "http://a.test"}}}))
+    assert project.network().notes == "from chain.json: id, sms"
+
+
 def test_threads_that_note_at_once_lose_nothing(project: Project) -> None:
     def note(chain_id: int) -> None:
         project.set_deployed("app", chain_id, HERE)
