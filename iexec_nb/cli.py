@@ -131,12 +131,14 @@ def _client(call: Call) -> IExec:
     given |= {"signer": signer, "confirm": False if options.answered else _asked}
     given["confirms"] = 1 if confirms is None else uint256(confirms, "confirms")
     try:
-        return client.IExec(session.get("chain"), **given)
+        made = client.IExec(session.get("chain"), **given)
     except IExecError:
         if not call.command.local or "chain" in session:
             raise
         # It needs no chain, and may be what mends the file.
-        return client.IExec(network(DEFAULT), **given)
+        made = client.IExec(network(DEFAULT), **given)
+    made.trusts_project = True
+    return made
 
 
 def _asked(text: str) -> bool:

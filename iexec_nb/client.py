@@ -150,6 +150,7 @@ class IExec:
         # Retired chains follow the rules of their time, from before SDK 9 asked for the tags tee and tdx.
         self.require_tdx = not any(known.chain_id == self.network.chain_id and not known.live for known in NETWORKS)
         self.poll_s = 2.0
+        self.trusts_project = False
         self.timeout_s = timeout_s
         self.transport = transport
         self.store = Store(store)
@@ -309,6 +310,20 @@ class IExec:
         lines.append(f"  chain: {shown(self.network.name)} ({self.network.chain_id}){origin}")
         if not ask("\n".join(lines)):
             raise ConfigurationError("Operation aborted by user.")
+
+    def approve_secret(self, what: str) -> None:
+        """Ask before a secret goes to a secret service that a file in the working folder chose.
+
+        In a shell, whoever runs a command in a folder means that folder; a notebook that came with one may not.
+
+        Raises
+        ------
+        ConfigurationError
+            As `approve`.
+        """
+        chosen = (self.network.notes or "").removeprefix("from chain.json")
+        if not self.trusts_project and chosen != (self.network.notes or "") and "sms" in chosen:
+            self.approve(f"give {what} to the secret service at {shown(self.url('sms'))}")
 
     @contextmanager
     def without_asking(self) -> Iterator[None]:

@@ -362,6 +362,7 @@ class AppActions(AppRuns, AppInit):
         """
         where = self._at(app)
         signer = self._signer("push the app's secret")
+        self._client.approve_secret(f"the secret of app {where}")
         self._client.sms.push_app(where, secret_value_of(secret_value), signer)
         return True
 

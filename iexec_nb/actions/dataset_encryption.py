@@ -228,6 +228,7 @@ class DatasetEncryption(Registered):
         if secret is None:
             secret = key_of(self._client, record)
         encryption.dataset_key(secret)
+        self._client.approve_secret(f"the key of dataset {where}")
         self._client.sms.push_web3(where, secret, signer)
         return True
 

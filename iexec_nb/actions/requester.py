@@ -56,6 +56,7 @@ class RequesterActions(Noun):
         """
         key = check_secret_name(name)
         signer = self._signer("push the secret")
+        self._client.approve_secret(f"the secret {key!r}")
         self._client.sms.push_requester(key, secret_value_of(secret_value), signer)
         return Pushed(name=key, isPushed=True)
 

@@ -97,6 +97,7 @@ class StorageActions(Noun):
                 hint=f"storage.init({provider!r}, force_update=True)",
             )
         value = secret_value_of(token, "token", f"Paste your {provider} token: ")
+        self._client.approve_secret("the storage token")
         updated = self._client.sms.push_web2(name, value, signer, force_update=force_update)
         return Pushed(name=name, isPushed=True, isUpdated=updated)
 

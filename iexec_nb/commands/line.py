@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 _OBJECT = "\x00"
 _ALONE = "\x01"
 _TOGETHER = re.compile(r"^(\w+(?:, \w+)+)\n((?:    .*(?:\n|$)|\n(?=    ))+)", re.MULTILINE)
+_GONE = {
+    ("getether", "geteth", "getrlc"): "the faucets of former test networks are gone; a sandbox gives ether and RLC",
+    ("bridgetosidechain", "bridgetomainchain"): "the bridge to the former sidechain is not here",
+    ("swaprlcforerlc", "swaperlcforrlc"): "the swap of RLC and eRLC is not here",
+}
+"""Commands of former versions that nothing stands for."""
 _UNITS = frozenset({*RLC_UNITS, *ETHER_UNITS})
 
 
@@ -154,6 +160,8 @@ def unknown(words: Sequence[str], program: str) -> ValidationError:
     close = get_close_matches(wrong, known, 1)
     message = f"{wrong!r} is not a command" if wrong else "the command is not complete"
     hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(known)}"
+    # Somebody who asks for money is not to be led to a command that gives it away.
+    hint = next((gone for words, gone in _GONE.items() if has_noun and squash(wrong) in words), hint)
     if not wrong and has_noun:
         hint = f"{program} {leading[0]} takes one of {', '.join(known)}"
     return ValidationError(message, hint=hint)

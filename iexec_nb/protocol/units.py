@@ -117,8 +117,9 @@ def _whole(amount: object, unit: str) -> int:
 
 
 def _amount(value: object, units: Mapping[str, int], default: str, big: str, name: str) -> int:
-    if isinstance(value, float | Decimal):
-        exact = format(Decimal(str(value)), "f")
+    first = value[0] if isinstance(value, tuple | list) and value else value
+    if isinstance(first, float | Decimal):
+        exact = format(Decimal(str(first)), "f")
         raise _refusal(
             value, name, f'"{exact} {big}" or an int of {next(iter(units))}; fractions without a unit are refused'
         )

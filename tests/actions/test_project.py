@@ -455,6 +455,30 @@ def test_a_client_in_a_project_is_on_the_chain_that_its_file_means(
         IExec("dev")
 
 
+def test_a_secret_for_a_service_that_a_file_chose_is_asked_about(folder: Path) -> None:
+    asked: list[str] = []
+
+    def no(text: str) -> bool:
+        asked.append(text)
+        return False
+
+    signer = PrivateKeySigner(KEY)
+    chains = {"dev": {"id": "42161", "sms": "https://sms.evil.test"}, "same": {"id": "42161"}}
+    (folder / "chain.json").write_text(json.dumps({"default": "dev", "chains": chains}))
+    client = IExec(signer=signer, confirm=no)
+    with pytest.raises(ConfigurationError, match="aborted"):
+        client.requester.push_secret("name", secret_value=Secret("hidden"))
+    [question] = asked
+    assert "give the secret 'name' to the secret service at https://sms.evil.test" in question
+    assert "from chain.json" in question
+    assert "hidden" not in question
+    client.trusts_project = True
+    client.approve_secret("it")
+    IExec("same", signer=signer, confirm=no).approve_secret("it")
+    IExec("arbitrum-sepolia-testnet", signer=signer, confirm=no).approve_secret("it")
+    assert len(asked) == 1
+
+
 def test_from_a_template_to_a_signed_order(net: Sandbox, seller: IExec, folder: Path) -> None:
     with person(net, seller) as one:
         client = one.client

@@ -133,3 +133,10 @@ def test_numbers_of_a_dataframe_and_digits_are_formatted() -> None:
     assert units.format_rlc(numbers.int64(1_500_000_000)) == "1.5 RLC"
     assert units.format_rlc("1500000000") == "1.5 RLC"
     assert units.format_ether("-15") == "-0.000000000000000015 ether"
+
+
+@pytest.mark.parametrize("value", [(0.5, "RLC"), [0.5, "RLC"], (1.0,), (float("nan"), "nRLC"), (Decimal("0.5"), "RLC")])
+def test_a_float_in_a_pair_is_refused_like_any_other(value: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        units.nrlc(value)
+    assert "fractions without a unit are refused" in str(caught.value)
