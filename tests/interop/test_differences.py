@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from people import World
-from sdk import node
+from sdk import cli_command
 
 from iexec_nb import PrivateKeySigner
 from iexec_nb.commands import parse
@@ -44,8 +44,7 @@ def folder(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def theirs(world: World, *words: str) -> tuple[int, Any]:
     """Return the exit code and the JSON of the official CLI 9.0.1 in the working folder."""
-    program = world.sdk.folder / "node_modules" / "iexec" / "dist" / "esm" / "cli" / "cmd" / "iexec.js"
-    return said(node(), str(program), *words)
+    return said(*cli_command(world.sdk.folder, *words))
 
 
 def ours(*words: str) -> tuple[int, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from people import Person, World
-from sdk import node
+from sdk import cli_command
 
 from iexec_nb.errors import MarketCallError
 from iexec_nb.protocol.result_encryption import decrypt_result
@@ -272,9 +272,8 @@ def test_the_command_line_of_the_sdk_works_in_a_folder_with_our_chain_json(
     world.endpoints.write(tmp_path)
 
     def iexec(*words: str) -> Any:
-        cli = world.sdk.folder / "node_modules" / "iexec" / "dist" / "esm" / "cli" / "cmd" / "iexec.js"
         home = {**os.environ, "HOME": str(tmp_path)}
-        command = [node(), str(cli), *words, "--raw"]
+        command = cli_command(world.sdk.folder, *words, "--raw")
         done = subprocess.run(command, cwd=tmp_path, env=home, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from people import Person, World
-from sdk import SdkError, node
+from sdk import SdkError, cli_command
 
 from iexec_nb import cli
 from iexec_nb.errors import IExecError
@@ -174,8 +174,7 @@ def open_wallet(folder: Path, who: Person) -> None:
 
 def theirs(world: World, *words: str) -> Any:
     """Return the JSON of the official CLI 9.0.1 in the working folder."""
-    program = world.sdk.folder / "node_modules" / "iexec" / "dist" / "esm" / "cli" / "cmd" / "iexec.js"
-    command = [node(), str(program), *words, "--raw"]
+    command = cli_command(world.sdk.folder, *words, "--raw")
     done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)

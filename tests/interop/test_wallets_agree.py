@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from people import Person, World
-from sdk import SdkError, node
+from sdk import SdkError, cli_command, node
 
 from iexec_nb import cli
 from iexec_nb.protocol.typed_data import address_of
@@ -72,8 +72,7 @@ def ethers(world: World, *jobs: Mapping[str, Any]) -> list[str]:
 
 def theirs(world: World, *words: str, fails: bool = False) -> Any:
     """Return the JSON of the official CLI 9.0.1 in the working folder."""
-    program = world.sdk.folder / "node_modules" / "iexec" / "dist" / "esm" / "cli" / "cmd" / "iexec.js"
-    command = [node(), str(program), *words, "--raw"]
+    command = cli_command(world.sdk.folder, *words, "--raw")
     done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode == 1) == fails, done.stdout + done.stderr
     return json.loads(done.stderr if fails else done.stdout)
