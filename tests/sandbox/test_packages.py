@@ -142,7 +142,9 @@ def test_a_tarball_that_would_fill_the_disk_is_refused(monkeypatch: pytest.Monke
     assert left_behind(cache) == []
 
 
-@pytest.mark.parametrize("data", [b"not a tarball", GOOD[:60], gzip.compress(b"x" * 2000)])
+@pytest.mark.parametrize(
+    "data", [b"not a tarball", GOOD[:60], gzip.compress(b"x" * 2000)], ids=["text", "cut", "another archive"]
+)
 def test_bytes_that_are_no_tarball_give_a_clear_error(data: bytes, cache: Path) -> None:
     with pytest.raises(SandboxError, match="tarball"):
         packages.fetch(pinned(data), npm=FakeNpm(data))
