@@ -189,7 +189,11 @@ def _sandbox(words: Sequence[str]) -> int:
     parser.add_argument(
         "--fund", metavar="ADDRESS", action="append", default=[], help="a wallet that gets 10 ether and 100 RLC"
     )
-    funded = parser.parse_args(words).fund
+    try:
+        funded = parser.parse_args(words).fund
+    except SystemExit as left:
+        # argparse ends with 2, and every command here with 0 or 1.
+        return 1 if left.code else 0
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:

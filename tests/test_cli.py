@@ -364,6 +364,13 @@ def test_a_yes_on_the_line_answers_for_files_and_nothing_else_does(
     assert "mine" not in Path("iexec.json").read_text()
 
 
+def test_wrong_words_for_the_sandbox_end_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sandbox", "--fundd", ADDRESS]) == 1
+    assert "--fundd" in capsys.readouterr().err
+    assert cli.main(["sandbox", "--help"]) == 0
+    assert "--fund ADDRESS" in capsys.readouterr().out
+
+
 def test_the_module_is_the_same_program() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "iexec_nb", "wallet", "shw"], cwd=ROOT, capture_output=True, text=True, timeout=60

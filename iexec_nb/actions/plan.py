@@ -144,7 +144,7 @@ class Plan:
             f"app {format_rlc(self.cost.app)}, dataset {format_rlc(self.cost.dataset)}, "
             f"workerpool {format_rlc(self.cost.workerpool)}",
             f"workerpool: {self.workerpoolorder.workerpool}, category {request.category}, trust {request.trust}",
-            f"params: {shown(request.params, 500)}",
+            f"params: {shown(request.params, len(request.params))}",
             f"paid by {request.requester}, result for {request.beneficiary}",
         ]
         if request.callback != NULL_ADDRESS:

@@ -10,7 +10,6 @@ from iexec_nb.protocol.types import NULL_ADDRESS, shown
 from iexec_nb.protocol.units import format_rlc
 
 _RESTRICTIONS = ("apprestrict", "datasetrestrict", "workerpoolrestrict", "requesterrestrict")
-_WIDEST = 500
 _MEANINGS = {
     "app": "the app that runs",
     "dataset": "the dataset that it reads",
@@ -46,7 +45,7 @@ def explain(order: Order, domain: Domain) -> Explanation:
     for member in MEMBERS[order.kind]:
         name = member["name"]
         value = values.get(name, "none yet")
-        rows.append((name, member["type"], shown(value, _WIDEST), _meaning(order, name)))
+        rows.append((name, member["type"], shown(value, len(str(value))), _meaning(order, name)))
     return Explanation(
         order=order,
         orderHash=None if order.salt is None else order_hash(order, domain),
@@ -91,7 +90,7 @@ def _request_lines(order: RequestOrder) -> list[str]:
         f"workerpool: {_any(order.workerpool)} for at most {format_rlc(order.workerpoolmaxprice)} a task",
         f"category: {order.category}, trust {order.trust}",
         f"beneficiary: {order.beneficiary}",
-        f"params: {shown(order.params, _WIDEST)}",
+        f"params: {shown(order.params, len(order.params))}",
         f"at most in all: {format_rlc(total)}",
     ]
     if order.dataset != NULL_ADDRESS:

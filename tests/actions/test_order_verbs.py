@@ -592,3 +592,11 @@ def test_deals_that_are_no_deals_are_an_error_of_the_market(net: Sandbox, four: 
         )
         with pytest.raises(MarketCallError, match="An error occurred while getting deals"):
             me.client.order.show("app", name, deals=True)
+
+
+def test_params_are_shown_whole_before_they_are_signed(net: Sandbox, buyer: IExec) -> None:
+    args = "x" * 3000 + "the end"
+    with person(net, buyer) as one:
+        order = one.client.order.create("request", app="0x" + "12" * 20, category=0, params={"iexec_args": args})
+        one.client.order.sign(order, skip_preflight_check=True)
+        assert args in one.asked[-1]
