@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from iexec_nb.actions import bulk, preflight
 from iexec_nb.actions.base import Noun
 from iexec_nb.actions.book import fetch_order
-from iexec_nb.errors import IExecError, MarketCallError, ObjectNotFoundError, ValidationError
+from iexec_nb.errors import IExecError, MarketCallError, ValidationError
 from iexec_nb.protocol import foreign, tags
 from iexec_nb.protocol.orders import (
     ORDERS,
@@ -127,12 +127,8 @@ class Orders(Noun):
     def _owner_of(self, order: Order) -> Address:
         if isinstance(order, RequestOrder):
             return order.requester
-        self._require_deployed(order.kind, order.resource)
+        self._chain.require_registered(order.kind, order.resource)
         return self._chain.owners([order.resource])[order.resource]
-
-    def _require_deployed(self, kind: str, where: Address) -> None:
-        if not self._chain.registered(kind, [where])[where]:
-            raise ObjectNotFoundError(kind, where, self._chain.chain_id, hint="check the address and the chain")
 
     def _preflight(self, order: Order) -> None:
         preflight.check_order(self._client, order)

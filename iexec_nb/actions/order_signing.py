@@ -258,7 +258,7 @@ class OrderSigning(Orders):
                 fields["tag"] = tags.union(tags.tag(fields.get("tag")), tags.TEE_TDX)
             order = self.create(kind, **fields)
         if isinstance(order, RequestOrder):
-            self._require_deployed("app", order.app)
+            self._chain.require_registered("app", order.app)
         return order
 
     def _ask_about(

@@ -15,7 +15,7 @@ from iexec_nb.actions.base import Tags
 from iexec_nb.actions.funds import too_poor
 from iexec_nb.actions.run import Run
 from iexec_nb.actions.search import Wanted, cheapest
-from iexec_nb.errors import ObjectNotFoundError, ValidationError
+from iexec_nb.errors import ValidationError
 from iexec_nb.protocol import matching, tags
 from iexec_nb.protocol import params as request_params
 from iexec_nb.protocol.orders import (
@@ -223,8 +223,7 @@ class Planner:
         parts = {"app": wishes.app, "dataset": wishes.dataset, "workerpool": wishes.workerpool}
         named = {kind: where for kind, where in parts.items() if where != NULL_ADDRESS}
         for kind, where in named.items():
-            if not chain.registered(kind, [where])[where]:
-                raise ObjectNotFoundError(kind, where, chain.chain_id, hint="check the address and the chain")
+            chain.require_registered(kind, where)
         return chain.owners(named.values())
 
     def _app_order(self, owner: Address) -> AppOrder:

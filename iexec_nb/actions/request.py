@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from iexec_nb.actions.plan import Wishes
-from iexec_nb.errors import InsufficientFundsError, ObjectNotFoundError, ValidationError
+from iexec_nb.errors import InsufficientFundsError, ValidationError
 from iexec_nb.protocol import params
 from iexec_nb.protocol.orders import RequestOrder
 from iexec_nb.protocol.types import NULL_ADDRESS, uint256
@@ -60,8 +60,8 @@ def check_request(client: IExec, order: RequestOrder) -> None:
     chain = client.chain
     parts: dict[str, Any] = {"app": order.app, "dataset": order.dataset, "workerpool": order.workerpool}
     for kind, where in parts.items():
-        if where != NULL_ADDRESS and not chain.registered(kind, [where])[where]:
-            raise ObjectNotFoundError(kind, where, chain.chain_id, hint="check the address and the chain")
+        if where != NULL_ADDRESS:
+            chain.require_registered(kind, where)
     chain.category(order.category)
     total = (order.appmaxprice + order.datasetmaxprice + order.workerpoolmaxprice) * order.volume
     stake = chain.account(order.requester).stake

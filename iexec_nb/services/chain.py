@@ -230,6 +230,17 @@ class Chain(Reader):
         registry = self.registry(kind)
         return dict(zip(wanted, self.read([Call(registry, abi.IS_REGISTERED, [one]) for one in wanted]), strict=True))
 
+    def require_registered(self, kind: str, where: Address) -> None:
+        """See that an app, dataset or workerpool is deployed (``isRegistered``).
+
+        Raises
+        ------
+        ObjectNotFoundError
+            When it is not.
+        """
+        if not self.registered(kind, [where])[where]:
+            raise ObjectNotFoundError(kind, where, self.chain_id, hint="check the address and the chain")
+
     def owners(self, addresses: Iterable[Address]) -> dict[Address, Address]:
         """Return the owner of each contract (``owner()``); an address without one is left out."""
         wanted = _unique(addresses)
