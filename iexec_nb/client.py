@@ -306,7 +306,8 @@ class IExec:
         ask = self._confirm if callable(self._confirm) else _ask
         # Names of files and chains are somebody else's text: none moves the cursor, and a line is a line.
         lines = [shown(line, len(line)) for line in text.split("\n")]
-        origin = f", {self.network.notes}" if (self.network.notes or "").startswith("from chain.json") else ""
+        chosen = self.network.chosen_by_file
+        origin = f", from chain.json: {', '.join(chosen)}" if chosen else ""
         lines.append(f"  chain: {shown(self.network.name)} ({self.network.chain_id}){origin}")
         if not ask("\n".join(lines)):
             raise ConfigurationError("Operation aborted by user.")
@@ -321,8 +322,7 @@ class IExec:
         ConfigurationError
             As `approve`.
         """
-        chosen = (self.network.notes or "").removeprefix("from chain.json")
-        if not self.trusts_project and chosen != (self.network.notes or "") and "sms" in chosen:
+        if not self.trusts_project and "sms" in self.network.chosen_by_file:
             self.approve(f"give {what} to the secret service at {shown(self.url('sms'))}")
 
     @contextmanager

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from iexec_nb.actions.base import Amount, Noun, amount_of
-from iexec_nb.actions.transfers import check_event, exceeds, pay, receiver
+from iexec_nb.actions.transfers import check_event, check_holds, pay, receiver
 from iexec_nb.commands import command, noun
-from iexec_nb.errors import InsufficientFundsError, ValidationError
+from iexec_nb.errors import ValidationError
 from iexec_nb.protocol.receipts import Allowance, Moved
 from iexec_nb.protocol.resources import Account
 from iexec_nb.protocol.types import NULL_ADDRESS, Address, address
@@ -90,8 +90,7 @@ class AccountActions(Noun):
         value = _positive(amount_of(amount, unit), "Deposit")
         signer = self._signer("deposit")
         _, held = self._chain.balances(signer.address)
-        if value > held:
-            raise _too_much("Deposit amount exceed wallet balance", value, "wallet", held, signer.address)
+        check_holds("Deposit amount exceed wallet balance", value, "wallet", held, signer.address)
         chain, hub, me = self._chain, self._chain.hub_address, signer.address
         text = f"deposit {format_rlc(value)} from wallet {me} into the hub {hub}"
         if chain.native:
@@ -131,11 +130,8 @@ class AccountActions(Noun):
         value = _positive(amount_of(amount, unit), "Withdraw")
         signer = self._signer("withdraw")
         account = self._chain.account(signer.address)
-        if value > account.stake:
-            raise _too_much(
-                "Withdraw amount exceed account balance", value, "account stake", account.stake, signer.address
-            )
         hub, me = self._chain.hub_address, signer.address
+        check_holds("Withdraw amount exceed account balance", value, "account stake", account.stake, me)
         text = f"withdraw {format_rlc(value)} from the hub into wallet {me}"
         receipt = pay(self._client, signer, hub, abi.WITHDRAW.encode(value), text)
         check_event(receipt, hub, abi.TRANSFER, "Withdraw", sender=me, to=NULL_ADDRESS, value=value)
@@ -258,7 +254,3 @@ def _positive(amount: object, what: str) -> int:
     if value == 0:
         raise ValidationError(f"{what} amount must be greater than 0", hint='give an amount such as "0.5 RLC"')
     return value
-
-
-def _too_much(message: str, wanted: int, where: str, held: int, who: Address) -> InsufficientFundsError:
-    return exceeds(message, format_rlc(wanted), where, format_rlc(held), format_rlc(wanted - held), who)

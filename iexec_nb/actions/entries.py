@@ -7,6 +7,7 @@ files of the working folder say what is meant, as with the official CLI.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +26,14 @@ DEPLOYED = "deployed"
 _FACTS = ("owner", "type", "multiaddr", "checksum", "mrenclave")
 
 
-class Registered(Noun):
+class Registered(Noun, ABC):
     """Base of the nouns whose objects are entries of a registry."""
 
     kind: str
 
+    @abstractmethod
     def _arguments(self, body: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return the arguments of the registry's function for this kind, checked, the owner first."""
-        raise NotImplementedError
 
     def _deploy(self, given: Mapping[str, Any], **defaults: Any) -> Deployed:
         """Deploy what is given, else the entry of ``iexec.json``; that one's address is kept in ``deployed.json``."""

@@ -315,15 +315,18 @@ class OrderMatching(OrderListing):
         if value is None and not self._has_saved(kind):
             hint = f"give its hash or an order, or sign one into orders.json: %iexec order sign --{kind}"
             raise ValidationError(f"Missing {kind}order", hint=hint)
-        if isinstance(value, str) and not value.lstrip().startswith("{"):
-            order = self._by_hash(kind, value)
-        else:
-            order = self._picked(kind, True) if value is None else self.read(value)
+        order = self._picked(kind, True) if value is None else self._given(kind, value)
         if not isinstance(order, cls):
             raise ValidationError(f"a {order.kind}order was given as {kind}order", hint=f"give {kind}order=...")
         if not order.is_signed:
             raise ValidationError(f"the {kind}order is not signed", hint="order.sign(...) first")
         return order
+
+    def _given(self, kind: str, value: Given) -> Order:
+        """Return an order that was given as such, as JSON text, or by the hash under which the market knows it."""
+        if isinstance(value, str) and not value.lstrip().startswith("{"):
+            return self._by_hash(kind, value)
+        return self.read(value)
 
     def _has_saved(self, kind: str) -> bool:
         return self._client.files.exists and self._saved(kind) is not None
@@ -370,8 +373,7 @@ class OrderMatching(OrderListing):
             for one in given:
                 yield from self._dataset_orders(one)
             return
-        is_hash = isinstance(given, str) and not given.lstrip().startswith("{")
-        order = self._by_hash("dataset", given) if is_hash else self.read(given)  # type: ignore[arg-type]
+        order = self._given("dataset", given)  # type: ignore[arg-type]
         if not isinstance(order, DatasetOrder):
             raise ValidationError(f"a {order.kind}order was given as datasetorder", hint="give signed dataset orders")
         yield order

@@ -6,8 +6,6 @@ moment they are made, under the name by which the chain knows what they open.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from iexec_nb.protocol.types import Address, Bytes32, Secret
@@ -45,16 +43,9 @@ class Store:
 
     def write(self, path: Path, content: bytes) -> Path:
         """Write a file of mode 600, whole or not at all, in place of one that is there."""
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, path)
-        finally:
-            Path(name).unlink(missing_ok=True)
-        return path
+        from iexec_nb.services.project_files import write_bytes
+
+        return write_bytes(path, content, mode=0o600)
 
     def keep_dataset_key(self, checksum: Bytes32, key: Secret) -> Path:
         """Keep the key of the encrypted file with this checksum."""

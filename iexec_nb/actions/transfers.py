@@ -6,12 +6,12 @@ question names amount, receiver and fee, and what is sent afterwards costs no mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from iexec_nb.errors import InsufficientFundsError, ValidationError, Web3ProviderSendError
 from iexec_nb.protocol.types import NULL_ADDRESS, Address, address
-from iexec_nb.protocol.units import format_ether
+from iexec_nb.protocol.units import format_ether, format_rlc
 
 if TYPE_CHECKING:
     from iexec_nb.client import IExec
@@ -119,13 +119,35 @@ def check_event(receipt: Receipt, emitter: Address, event: Event, what: str, **v
     )
 
 
-def exceeds(message: str, wanted: str, where: str, held: str, missing: str, who: Address) -> InsufficientFundsError:
-    """Return the error for an amount that is not there; amounts as text with their unit."""
-    return InsufficientFundsError(
-        message,
-        context={"wanted": wanted, where: held, "missing": missing, "address": who},
-        hint=f"at most {held} is there",
-    )
+def check_holds(
+    message: str, wanted: int, where: str, held: int, who: Address, show: Callable[[int], str] = format_rlc
+) -> None:
+    """Check that an amount is there.
+
+    Parameters
+    ----------
+    message
+        What is said where it is not.
+    wanted, held
+        The amounts in the smallest unit.
+    where
+        What holds it, for the message.
+    who
+        Whose it is.
+    show
+        Writes an amount with its unit; of RLC unless given.
+
+    Raises
+    ------
+    InsufficientFundsError
+        When more is wanted than is held.
+    """
+    if wanted > held:
+        raise InsufficientFundsError(
+            message,
+            context={"wanted": show(wanted), where: show(held), "missing": show(wanted - held), "address": who},
+            hint=f"at most {show(held)} is there",
+        )
 
 
 def _holds(found: Mapping[str, object], wanted: Mapping[str, object]) -> bool:

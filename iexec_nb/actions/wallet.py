@@ -7,7 +7,7 @@ from typing import Any
 
 from iexec_nb.actions.base import Amount, amount_of
 from iexec_nb.actions.sweep import sweep
-from iexec_nb.actions.transfers import check_event, check_keeps, exceeds, pay, receiver
+from iexec_nb.actions.transfers import check_event, check_holds, check_keeps, pay, receiver
 from iexec_nb.actions.wallet_files import WalletFiles
 from iexec_nb.commands import command, noun
 from iexec_nb.errors import ConfigurationError, ValidationError
@@ -17,6 +17,8 @@ from iexec_nb.protocol.units import WEI_PER_NRLC, format_ether, format_rlc, nrlc
 from iexec_nb.services import abi
 from iexec_nb.services.keystore import public_key
 from iexec_nb.services.wallet import KeystoreSigner, PrivateKeySigner
+
+_TOO_MUCH = "Amount to send exceed wallet balance"
 
 
 def _show_raw(shown: Balances) -> Mapping[str, Any]:
@@ -136,11 +138,7 @@ class WalletActions(WalletFiles):
             )
         check_keeps(chain, receives)
         held, _ = chain.balances(signer.address)
-        if value > held:
-            raise exceeds(
-                "Amount to send exceed wallet balance", format_ether(value), "wallet", format_ether(held),
-                format_ether(value - held), signer.address,
-            )  # fmt: skip
+        check_holds(_TOO_MUCH, value, "wallet", held, signer.address, format_ether)
         text = f"send {format_ether(value)} from wallet {signer.address} to {receives}"
         receipt = pay(self._client, signer, receives, b"", text, value=value)
         return Sent(amount=value, currency="ether", sender=signer.address, to=receives, txHash=receipt.tx_hash)
@@ -183,11 +181,7 @@ class WalletActions(WalletFiles):
         check_keeps(chain, receives)
         me = signer.address
         _, held = chain.balances(me)
-        if value > held:
-            raise exceeds(
-                "Amount to send exceed wallet balance", format_rlc(value), "wallet", format_rlc(held),
-                format_rlc(value - held), me,
-            )  # fmt: skip
+        check_holds(_TOO_MUCH, value, "wallet", held, me)
         text = f"send {format_rlc(value)} from wallet {me} to {receives}"
         if chain.native:
             receipt = pay(self._client, signer, receives, b"", text, value=value * WEI_PER_NRLC)

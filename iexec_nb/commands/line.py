@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from iexec_nb.commands.table import COMMANDS, NOUNS, Command, find, shortcuts, squash, verbs
+from iexec_nb.commands.table import NOUNS, Command, find, shortcuts, squash, verbs
 from iexec_nb.errors import ValidationError
 from iexec_nb.protocol.types import Secret
 from iexec_nb.protocol.units import ETHER_UNITS, RLC_UNITS
@@ -409,8 +409,3 @@ def new_application(name: str, summary: str = "") -> cyclopts.App:
         negative=(), show_default=False, name_transform=lambda word: word.rstrip("_").replace("_", "-")
     )
     return cyclopts.App(name=name, help=summary, version_flags=[], default_parameter=defaults)
-
-
-def lines_of(name: str) -> list[Command]:
-    """Return the commands of a noun in the order of their declaration; of everything when `name` is empty."""
-    return [one for one in COMMANDS.values() if not name or one.noun == name]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from io import StringIO
 from textwrap import wrap
 
-from iexec_nb.commands.line import lines_of, new_application, split, text_signature, unknown
-from iexec_nb.commands.table import NOUNS, Command, find
+from iexec_nb.commands.line import new_application, split, text_signature, unknown
+from iexec_nb.commands.table import NOUNS, Command, find, lines_of
 
 GENERAL = (
     ("--chain NAME", "the chain: a name of chain.json or of iExec's, or an id"),

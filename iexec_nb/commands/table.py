@@ -165,3 +165,8 @@ def _shortcut(word: str) -> Command | None:
 def _line_of(function: Any) -> tuple[str, int]:
     code = getattr(function, "__code__", None)
     return ("", 0) if code is None else (code.co_filename, code.co_firstlineno)
+
+
+def lines_of(name: str) -> list[Command]:
+    """Return the commands of a noun in the order of their declaration; of everything when `name` is empty."""
+    return [one for one in COMMANDS.values() if not name or one.noun == name]

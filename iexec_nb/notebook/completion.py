@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
+from iexec_nb.errors import IExecError
 from iexec_nb.protocol import foreign
 from iexec_nb.protocol.types import NULL_ADDRESS
 
@@ -114,17 +116,10 @@ def _chains() -> Iterator[str]:
 
 
 def _keystore_addresses() -> Iterator[str]:
-    from iexec_nb.protocol.types import address
-    from iexec_nb.services.keystore import keystore_dir
+    from iexec_nb.services.keystore import keystore_dir, wallet_entries
 
-    try:
-        files = [path.name for path, _ in zip(keystore_dir().iterdir(), range(_MOST_FILES), strict=False)]
-    except OSError:
-        return
-    for name in sorted(files, reverse=True):
-        last = name.rpartition("--")[2]
-        if re.fullmatch(r"[0-9a-fA-F]{40}", last):
-            yield address(last)
+    with suppress(OSError, IExecError):
+        yield from (entry.address for entry in wallet_entries(keystore_dir())[:_MOST_FILES])
 
 
 def _json(name: str) -> Mapping[str, Any]:

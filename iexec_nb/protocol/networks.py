@@ -42,6 +42,8 @@ class Network:
         Other names of the same chain.
     notes
         What to know before using it.
+    chosen_by_file
+        What the ``chain.json`` of a project changed of it: names as in that file; empty where there is none.
     """
 
     chain_id: int
@@ -63,6 +65,7 @@ class Network:
     workerpoolregistry: Address | None = None
     aliases: tuple[str, ...] = ()
     notes: str | None = None
+    chosen_by_file: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Network({self.name!r}, chain_id={self.chain_id}, {'live' if self.live else 'retired'})"

@@ -149,18 +149,6 @@ def wallet_entries(directory: Path, folder: Path | None = None) -> tuple[WalletE
     return tuple(entries)
 
 
-def keystore_address(path: str | os.PathLike[str]) -> Address:
-    """Return the address of a keystore file, without its password.
-
-    Raises
-    ------
-    ConfigurationError, ValidationError
-        When the file is missing, or is not a keystore.
-    """
-    file = path_of(path, "keystore file")
-    return address_in(read_keystore(file), file)
-
-
 def address_in(content: Mapping[str, Any], path: Path) -> Address:
     """Return the address that a keystore's content names.
 

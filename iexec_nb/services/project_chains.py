@@ -19,9 +19,6 @@ from iexec_nb.protocol.tags import FRAMEWORKS
 from iexec_nb.protocol.types import UINT256_MAX, address, shown
 from iexec_nb.services.project_files import Document
 
-ORIGIN = "from chain.json"
-"""How the notes of a network begin that such a file changed."""
-
 _URL = re.compile(r"https?://[^/?#\s]+.*", re.IGNORECASE)
 _SERVICES = {"host": "rpc", "hub": "hub_address", "sms": "sms", "iexecGateway": "market", "ipfsGateway": "ipfs_gateway",
              "compass": "compass", "pocoSubgraph": "poco_subgraph", "native": "native"}  # fmt: skip
@@ -122,8 +119,8 @@ def resolve(document: Document, chain: str | int | None, framework: str | None, 
     other_id = (
         [] if name in (base.name, str(base.chain_id), *base.aliases) or (changed and not _known(name)) else ["id"]
     )
-    notes = f"{ORIGIN}: {', '.join([*other_id, *changed])}"
-    return replace(base, name=name, notes=notes, **{_SERVICES[key]: value for key, value in changed.items()})
+    chosen = (*other_id, *changed)
+    return replace(base, name=name, chosen_by_file=chosen, **{_SERVICES[key]: value for key, value in changed.items()})
 
 
 def entry_of(document: Document, chain: str | int | None) -> dict[str, Any]:

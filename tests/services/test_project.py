@@ -169,7 +169,7 @@ def test_a_chain_that_the_file_does_not_change_is_the_known_one() -> None:
 
 
 def test_whoever_signs_can_see_that_a_file_chose_the_addresses() -> None:
-    assert Project(PROJECTS / "8.24.0").network("arbitrum-sepolia-testnet").notes == "from chain.json: host"
+    assert Project(PROJECTS / "8.24.0").network("arbitrum-sepolia-testnet").chosen_by_file == ("host",)
 
 
 def test_the_id_goes_before_the_name_and_the_name_of_the_node_is_known(project: Project) -> None:
@@ -482,9 +482,9 @@ def test_a_name_over_the_id_of_another_chain_is_said_to_come_from_the_file(proje
     name = "arbitrum-sepolia-testnet"
     put(project, "chain.json", json.dumps({"default": name, "chains": {name: {"id": "42161"}}}))
     assert project.network().chain_id == 42161
-    assert project.network().notes == "from chain.json: id"
+    assert project.network().chosen_by_file == ("id",)
     put(project, "chain.json", json.dumps({"default": name, "chains": {name: {"id": "42161", "sms": "http://a.test"}}}))
-    assert project.network().notes == "from chain.json: id, sms"
+    assert project.network().chosen_by_file == ("id", "sms")
 
 
 def test_threads_that_note_at_once_lose_nothing(project: Project) -> None:

@@ -16,7 +16,7 @@ from iexec_nb.errors import ConfigurationError, DecryptionError, ValidationError
 from iexec_nb.protocol.orders import AppOrder, RequestOrder
 from iexec_nb.protocol.typed_data import Domain, challenge_typed_data, typed_data
 from iexec_nb.protocol.types import Secret
-from iexec_nb.services.keystore import find_keystore, keystore_address, keystore_dir
+from iexec_nb.services.keystore import find_keystore, keystore_dir
 from iexec_nb.services.wallet import KeystoreSigner, PrivateKeySigner, Signer
 
 KEY = "0x650fbe1e220c2e019202bceec7e0005c66c737111e42a33b700dad4579c0d2fc"
@@ -119,10 +119,6 @@ def test_a_malformed_transaction_is_not_signed() -> None:
     with pytest.raises(Web3ProviderSignMessageError, match="cannot be signed") as caught:
         PrivateKeySigner(KEY).sign_transaction({"chainId": 1})
     assert KEY[2:] not in str(caught.value)
-
-
-def test_a_keystore_file_tells_its_address_without_its_password(keystore: Path) -> None:
-    assert keystore_address(keystore) == ADDRESS
 
 
 def test_a_keystore_is_opened_at_the_first_signature_and_once(keystore: Path) -> None:
