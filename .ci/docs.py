@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+
+from pages import write_or_check
 
 import iexec_nb.client  # noqa: F401
 from iexec_nb.commands import COMMANDS, NOUNS, Command, help_text
 from iexec_nb.commands.pages import GENERAL
 
-ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 100
 
 HEAD = """# Commands
@@ -21,20 +21,6 @@ CLI; the exit code is 0, or 1 on any error.
 
 This page is made from the declarations of the verbs by `make docs`.
 """
-
-
-def main() -> int:
-    """Write or check the pages and return the exit code."""
-    pages = {ROOT / "docs" / "commands.md": commands_page()}
-    if "--check" not in sys.argv[1:]:
-        for path, text in pages.items():
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        return 0
-    stale = [path.name for path, text in pages.items() if not path.is_file() or path.read_text("utf-8") != text]
-    for name in stale:
-        print(f"docs/{name} is not current: make docs", file=sys.stderr)
-    return 1 if stale else 0
 
 
 def commands_page() -> str:
@@ -63,4 +49,4 @@ def _command(one: Command) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check("commands.md", commands_page()))

@@ -26,7 +26,6 @@ import iexec_nb.client  # noqa: F401
 from iexec_nb.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "parity.md"
 HEAD = """# Parity with the official SDK
 
 Every method of the JavaScript SDK's library and every command of its CLI, versions 5 to 9, and what stands for it:
@@ -213,19 +212,8 @@ def _marks(decorators: list[ast.expr], constants: Mapping[str, Any]) -> Iterator
             yield from eval(compile(ast.fix_missing_locations(names), "<marks>", "eval"), dict(constants))
 
 
-def main() -> int:
-    """Write the page, or say what is wrong, and return the exit code."""
-    parity = gathered()
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(parity.page(), encoding="utf-8")
-        return 0
-    found = list(parity.problems())
-    if not PAGE.is_file() or PAGE.read_text("utf-8") != parity.page():
-        found.append("docs/parity.md is not current: make docs")
-    for problem in found:
-        print(problem, file=sys.stderr)
-    return 1 if found else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    from pages import write_or_check
+
+    parity = gathered()
+    sys.exit(write_or_check("parity.md", parity.page(), parity.problems()))
