@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
-from importlib import import_module
 from inspect import signature
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import iexec_nb.client  # noqa: F401
@@ -176,8 +176,7 @@ def verb_of(name: str) -> str | None:
 def check_name(path: str) -> None:
     """Import what a path such as ``iexec_nb.IExec(sms=)`` names; raise when there is no such thing."""
     dotted, _, keyword = path.rstrip(")=").partition("(")
-    module, _, attribute = dotted.rpartition(".")
-    value = getattr(import_module(module), attribute)
+    value = resolve_name(dotted)
     if keyword and keyword not in signature(value).parameters:
         raise AttributeError(f"{dotted} has no argument {keyword}")
 

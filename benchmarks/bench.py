@@ -23,6 +23,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import results
+import runs
+
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "build" / "bench.md"
 PACKAGES = ("pandas", "numpy", "cryptography", "coincurve", "eth-abi", "httpx", "web3")
@@ -260,6 +263,44 @@ PROBES = {
     ),
     "orders": Probe(
         read_orders, 1, (Bar("10,000 orders, verified, into the DataFrame (median of 5)", "seconds", "s", 3),)
+    ),
+    "decrypt": Probe(
+        results.decrypt_result,
+        3,
+        (
+            Bar("16 MB result: decrypted and checked", "here", "ms", 13.5),
+            Bar("16 MB result: the same with the first check of the key", "first", "ms", None),
+            Bar("16 MB result: AES, CRC, RSA and one copy by themselves", "limit", "ms", None),
+            Bar("16 MB result: npm iexec 9.0.1", "sdk", "ms", None),
+        ),
+    ),
+    "watch": Probe(
+        runs.watch_tasks,
+        3,
+        (
+            Bar("watching 1,000 tasks: requests a tick, at most", "requests", "", 2),
+            Bar("watching 1,000 tasks: a tick", "milliseconds", "ms", None),
+        ),
+    ),
+    "hand": Probe(
+        runs.result_in_hand, 3, (Bar("result in hand after the scheduler says COMPLETED", "seconds", "s", 0.3),)
+    ),
+    "map": Probe(
+        runs.map_parameters,
+        1,
+        (
+            Bar("app.map over 200 parameters, results included", "seconds", "s", 60),
+            Bar("app.map over 200 parameters: lost", "lost", "", 0),
+            Bar("app.map over 200 parameters: computed at the same moment", "at once", "", None),
+        ),
+    ),
+    "download": Probe(
+        runs.download,
+        3,
+        (
+            Bar("1 GiB from a gateway, every block verified: extra memory", "extra", "MiB", 100),
+            Bar("1 GiB from a gateway, every block verified: time", "seconds", "s", None),
+        ),
     ),
     "test": Probe(make_test, 1, (Bar("make test", "seconds", "s", 300),)),
 }

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from iexec_nb.notebook.magics import load_ipython_extension, unload_ipython_extension
     from iexec_nb.protocol.networks import NETWORKS, Network, network
     from iexec_nb.protocol.orders import AppOrder, DatasetOrder, RequestOrder, WorkerpoolOrder
+    from iexec_nb.protocol.protected_content import Deserializer
     from iexec_nb.protocol.types import NULL_ADDRESS, NULL_BYTES32, Secret
     from iexec_nb.protocol.units import format_ether, format_rlc, nrlc, wei
     from iexec_nb.sandbox.network import Sandbox
@@ -26,6 +27,7 @@ __all__ = [
     "NULL_BYTES32",
     "AppOrder",
     "DatasetOrder",
+    "Deserializer",
     "IExec",
     "KeystoreSigner",
     "Network",
@@ -51,6 +53,7 @@ _HOMES = {
     "notebook.magics": ("load_ipython_extension", "unload_ipython_extension"),
     "protocol.networks": ("NETWORKS", "Network", "network"),
     "protocol.orders": ("AppOrder", "DatasetOrder", "RequestOrder", "WorkerpoolOrder"),
+    "protocol.protected_content": ("Deserializer",),
     "protocol.types": ("NULL_ADDRESS", "NULL_BYTES32", "Secret"),
     "protocol.units": ("format_ether", "format_rlc", "nrlc", "wei"),
     "sandbox.network": ("Sandbox",),

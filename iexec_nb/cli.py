@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     import iexec_nb.client  # noqa: F401
     from iexec_nb import commands
+    from iexec_nb.services import transfers
 
+    transfers.on_download = transfers.on_terminal
     regular, options = commands.split(words)
     try:
         if options.help or not regular:
@@ -230,7 +232,7 @@ def _plain(value: object) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     if isinstance(value, Enum):
-        return value.value
+        return value.name
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, str | bool | JsonNumber) or value is None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from iexec_nb.actions.account import AccountActions
 from iexec_nb.actions.app import AppActions
@@ -23,6 +24,7 @@ from iexec_nb.actions.hub import HubActions
 from iexec_nb.actions.order import OrderActions
 from iexec_nb.actions.orderbook import OrderbookActions
 from iexec_nb.actions.project import ProjectActions
+from iexec_nb.actions.protected_data import ProtectedDataActions
 from iexec_nb.actions.registry import RegistryActions
 from iexec_nb.actions.requester import RequesterActions
 from iexec_nb.actions.result import ResultActions
@@ -38,6 +40,7 @@ from iexec_nb.errors import (
     IpfsGatewayCallError,
     MarketCallError,
     SmsCallError,
+    SubgraphCallError,
     ValidationError,
     WorkerpoolCallError,
 )
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
     from iexec_nb.services.project import Project
     from iexec_nb.services.rpc import Rpc
     from iexec_nb.services.sms import Sms
+    from iexec_nb.services.subgraph import Subgraph
     from iexec_nb.services.workerpool import Compass, WorkerpoolApi
 
 Confirm = Callable[[str], bool]
@@ -80,8 +84,10 @@ class IExec:
         says so when something needs a signature.
     rpc
         URL of the node, or a ``web3.Web3`` object that is connected over HTTP.
-    hub_address, sms, market, ipfs_gateway, ipfs_node, compass, poco_subgraph
-        Addresses that replace the network's own.
+    hub_address, sms, market, ipfs_gateway, ipfs_node, compass, poco_subgraph, dataprotector_subgraph,
+    dataprotector_address
+        Addresses that replace the network's own. `ipfs_gateway` may be several: each is asked where those before it
+        fail, and none is trusted.
     confirms
         Blocks to wait for after a transaction, at least 1.
     gas_price
@@ -118,10 +124,12 @@ class IExec:
         hub_address: str | None = None,
         sms: str | None = None,
         market: str | None = None,
-        ipfs_gateway: str | None = None,
+        ipfs_gateway: str | Sequence[str] | None = None,
         ipfs_node: str | None = None,
         compass: str | None = None,
         poco_subgraph: str | None = None,
+        dataprotector_address: str | None = None,
+        dataprotector_subgraph: str | None = None,
         confirms: int = 1,
         gas_price: int | str | None = None,
         keystoredir: str | None = None,
@@ -135,13 +143,21 @@ class IExec:
         self._made_with = {name: value for name, value in locals().items() if name != "self"}
         self.network = _network(chain, rpc, hub_address, tee_framework)
         self.signer = _signer(signer)
+        gateways = _gateways(ipfs_gateway)
         given = {
-            "rpc": _endpoint(rpc), "sms": sms, "market": market, "ipfs_gateway": ipfs_gateway, "ipfs_node": ipfs_node,
-            "compass": compass, "poco_subgraph": poco_subgraph,
+            "rpc": _endpoint(rpc), "sms": sms, "market": market, "ipfs_gateway": gateways[0], "ipfs_node": ipfs_node,
+            "compass": compass, "poco_subgraph": poco_subgraph, "dataprotector_subgraph": dataprotector_subgraph,
         }  # fmt: skip
         self._urls = {name: url or getattr(self.network, name) for name, url in given.items()}
+        # Those that are asked where the first gateway fails.
+        self._other_gateways = [url for url in gateways[1:] if url]
         self.hub_address: Address | None = (
             address(hub_address, "hub_address") if hub_address else self.network.hub_address
+        )
+        self.dataprotector_address: Address | None = (
+            address(dataprotector_address, "dataprotector_address")
+            if dataprotector_address
+            else self.network.dataprotector_address
         )
         self.confirms = confirms
         self.gas_price = None if gas_price is None else wei(gas_price, "gas_price")
@@ -149,13 +165,15 @@ class IExec:
         self.tee_framework = tee_framework
         # Retired chains follow the rules of their time, from before SDK 9 asked for the tags tee and tdx.
         self.require_tdx = not any(known.chain_id == self.network.chain_id and not known.live for known in NETWORKS)
-        self.poll_s = 2.0
+        # Seconds between two looks at unfinished tasks, at most. A node on this machine costs nothing to ask.
+        self.poll_s = 0.1 if _is_local(self._urls["rpc"]) else 2.0
         self.trusts_project = False
         self.timeout_s = timeout_s
         self.transport = transport
         self.store = Store(store)
         self._connections: list[Rpc | Http] = []
         self._schedulers: dict[str, WorkerpoolApi] = {}
+        self._subgraphs: dict[str, Subgraph] = {}
         self.random_bytes: Callable[[int], bytes] = secrets.token_bytes
         self._confirm = confirm
 
@@ -175,6 +193,7 @@ class IExec:
         self.storage = StorageActions(self)
         self.project = ProjectActions(self)
         self.registry = RegistryActions(self)
+        self.protected_data = ProtectedDataActions(self)
 
     @lazy
     def chain(self) -> Chain:
@@ -219,12 +238,13 @@ class IExec:
 
     @lazy
     def ipfs(self) -> Ipfs:
-        """The IPFS gateway and, where there is one, the upload node (`services.ipfs`)."""
+        """The IPFS gateways and, where there is one, the upload node (`services.ipfs`)."""
         from iexec_nb.services.ipfs import Ipfs
 
-        gateway = self._http("ipfs_gateway", "IPFS gateway", IpfsGatewayCallError)
+        urls = (self._url("ipfs_gateway"), *self._other_gateways)
+        gateways = [self._open(url, "IPFS gateway", IpfsGatewayCallError) for url in urls]
         node = self._http("ipfs_node", "IPFS node", IpfsGatewayCallError) if self._urls["ipfs_node"] else None
-        return Ipfs(gateway, node)
+        return Ipfs(gateways, node)
 
     @lazy
     def compass(self) -> Compass | None:
@@ -234,6 +254,14 @@ class IExec:
         if not self._urls["compass"]:
             return None
         return Compass(self._http("compass", "Compass API", CompassCallError), self.chain.chain_id)
+
+    def subgraph(self, name: str) -> Subgraph:
+        """Return an index of the chain (`services.subgraph`): ``poco_subgraph`` or ``dataprotector_subgraph``."""
+        from iexec_nb.services.subgraph import Subgraph
+
+        if name not in self._subgraphs:
+            self._subgraphs[name] = Subgraph(self._http(name, "Subgraph", SubgraphCallError))
+        return self._subgraphs[name]
 
     @property
     def files(self) -> Project:
@@ -521,6 +549,23 @@ def _endpoint(rpc: Any) -> str | None:
             hint="give rpc as a URL, or as a Web3 object with an HTTPProvider",
         )
     return str(url)
+
+
+def _gateways(given: object) -> tuple[str | None, ...]:
+    """Return the addresses of the gateways in their order; one None where none were given."""
+    if given is None or isinstance(given, str):
+        return (given,)
+    if isinstance(given, Sequence) and given and all(isinstance(one, str) and one for one in given):
+        return tuple(given)
+    raise ConfigurationError(
+        f"invalid ipfs_gateway: {shown(given)}", hint='ipfs_gateway="https://a", or ["https://a", "https://b"]'
+    )
+
+
+def _is_local(url: str | None) -> bool:
+    with suppress(ValueError):
+        return urlsplit(url or "").hostname in ("127.0.0.1", "localhost", "::1")
+    return False
 
 
 def _ask(text: str) -> bool:

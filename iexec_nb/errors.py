@@ -177,7 +177,7 @@ class WorkerpoolCallError(ApiCallError):
 
 
 class SubgraphCallError(ApiCallError):
-    """The PoCo subgraph failed or refused."""
+    """A subgraph, an index of the chain, failed or refused."""
 
 
 class Web3ProviderError(IExecError, ConnectionError):

@@ -29,6 +29,7 @@ INT = "Int64"
 TEXT = "string"
 TIME = "datetime64[us, UTC]"
 ANY = "object"
+BOOL = "bool"
 _BIGGEST = 2**63 - 1
 _NAMED_ROWS = 5
 
@@ -42,7 +43,7 @@ class Column:
     name
         The column's name, which is the field's name in the contracts and the market.
     dtype
-        ``Int64``, ``string``, ``datetime64[us, UTC]`` or ``object``.
+        ``Int64``, ``string``, ``datetime64[us, UTC]``, ``bool`` or ``object``.
     unit
         What a number counts: ``nRLC``, ``tasks``, ``s``; empty for text.
     doc
@@ -221,8 +222,76 @@ WALLETS = Schema(
     ),
     ("address", "file"),
 )
+PROTECTED_DATA = Schema(
+    "PROTECTED_DATA",
+    (
+        Column("address", TEXT, "", "address of the protected data, which is a dataset"),
+        Column("name", TEXT, "", "its name"),
+        Column("owner", TEXT, "", "who decides about it"),
+        Column("schema", ANY, "", "dict of the types of its values, nested as they are"),
+        Column("creationTimestamp", TIME, "", "when it was made"),
+        Column("multiaddr", TEXT, "", "where the encrypted zip lies"),
+    ),
+    ("address", "schema", "creationTimestamp"),
+)
+BULK_TASKS = Schema(
+    "BULK_TASKS",
+    (
+        Column("bulkIndex", INT, "", "index of the task in the bulk request"),
+        Column("taskid", TEXT, "", "name of the task"),
+        Column("dealid", TEXT, "", "deal of the task"),
+        Column("status", TEXT, "", "UNSET, ACTIVE, REVEALING, COMPLETED, FAILED or TIMEOUT"),
+        Column("success", ANY, "", "True, False, or None while it is not over"),
+        Column("protectedData", ANY, "", "tuple of the addresses that it processes, or None where nobody knows yet"),
+        Column("result", ANY, "", "its result, or None"),
+        Column("error", TEXT, "", "what went wrong"),
+    ),
+    ("taskid", "bulkIndex"),
+)
+TIMELINE = Schema(
+    "TIMELINE",
+    (
+        Column("time", TIME, "", "when it happened: the time of the block, or the scheduler's"),
+        Column("event", TEXT, "", "name of the contract's event, or the scheduler's word"),
+        Column("idx", INT, "", "index of the task in the request; <NA> where it is about the deal"),
+        Column("taskid", TEXT, "", "name of the task"),
+        Column("who", TEXT, "", "address whose act it is, where that is said"),
+        Column("source", TEXT, "", "chain, or scheduler for what is claimed only"),
+        Column("txHash", TEXT, "", "transaction, on the chain"),
+        Column("detail", TEXT, "", "place of the result, cause of a failure"),
+    ),
+    ("event", "source"),
+)
+RUNS = Schema(
+    "RUNS",
+    (
+        Column("idx", INT, "", "index of the task in its request; <NA> where it was not started"),
+        Column("taskid", TEXT, "", "name of the task"),
+        Column("dealid", TEXT, "", "deal of the task"),
+        Column(
+            "status", TEXT, "",
+            "completed, failed, timeout; matched, initialized, running, revealing; waiting, not started or unknown",
+        ),
+        Column("seconds", INT, "s", "from the match to the result on the chain"),
+        Column("cost", INT, "nRLC", "price of the task; 0 once it was claimed back, and where it was not started"),
+        Column("error", TEXT, "", "what went wrong"),
+        Column("result", ANY, "", "its files (Result), or None"),
+    ),
+    ("taskid", "cost", "result"),
+)  # fmt: skip
+FILES = Schema(
+    "FILES",
+    (
+        Column("name", TEXT, "", "name of the file in the result, with / between folders"),
+        Column("size", INT, "bytes", "its size, unpacked"),
+        Column("kind", TEXT, "", "what it is by its content: csv, parquet, png, text, binary ..."),
+        Column("main", BOOL, "", "whether computed.json names it as the output"),
+    ),
+    ("name", "size", "kind", "main"),
+)
 SCHEMAS = (
-    APP_ORDERS, DATASET_ORDERS, WORKERPOOL_ORDERS, REQUEST_ORDERS, DEALS, TASKS, CATEGORIES, ACCOUNTS, WALLETS,
+    APP_ORDERS, DATASET_ORDERS, WORKERPOOL_ORDERS, REQUEST_ORDERS, DEALS, RUNS, TIMELINE, TASKS, CATEGORIES, ACCOUNTS,
+    WALLETS, PROTECTED_DATA, BULK_TASKS, FILES,
 )  # fmt: skip
 ORDER_TABLES = {schema.kind: schema for schema in SCHEMAS if schema.kind}
 
@@ -293,7 +362,13 @@ def _objects(values: Sequence[object]) -> np.ndarray[Any, Any]:
     return array
 
 
-_BUILDERS: dict[str, Callable[[Any], Any]] = {INT: _integers, TEXT: _texts, TIME: _times, ANY: _objects}
+def _truths(values: Sequence[bool]) -> np.ndarray[Any, Any]:
+    return np.array(values, dtype=np.bool_)
+
+
+_BUILDERS: dict[str, Callable[[Any], Any]] = {
+    INT: _integers, TEXT: _texts, TIME: _times, ANY: _objects, BOOL: _truths,
+}  # fmt: skip
 
 
 def _plain(value: object) -> object:

@@ -52,7 +52,7 @@ def test_every_noun_is_an_attribute_of_the_client_and_has_a_summary() -> None:
     client = iexec_nb.client.IExec("arbitrum-mainnet")
     for name, summary in NOUNS.items():
         assert summary.endswith(".")
-        assert hasattr(client, name)
+        assert hasattr(client, name.replace("-", "_"))
     assert {command.noun for command in COMMANDS.values()} == set(NOUNS)
 
 
@@ -194,7 +194,7 @@ def test_lists_repeat_and_a_tag_may_be_a_list_of_commas() -> None:
         shlex.split(f"app run {ADDRESS} --input-files https://a.test/1 --input-files https://a.test/2 --secret 1=a")
     )
     assert call.kwargs["input_files"] == ["https://a.test/1", "https://a.test/2"]
-    assert call.kwargs["secret"] == ["1=a"]
+    assert call.kwargs["secrets"] == ["1=a"]
     tagged = parse(shlex.split(f"app run {ADDRESS} --tag tee,tdx")).kwargs["tag"]
     assert tagged in ("tee,tdx", ["tee,tdx"])
 
@@ -220,7 +220,7 @@ KNOWN = Known(chains=["arbitrum-mainnet", "dev"], addresses=[ADDRESS, "0x" + "ab
         ("app", "ru", ["run"]),
         ("app run", "--encrypt", ["--encrypt-result"]),
         (f"app run {ADDRESS} --encrypt-result", "--encrypt", []),
-        (f"app run {ADDRESS} --secret 1=a", "--sec", ["--secret"]),
+        (f"app run {ADDRESS} --secret 1=a", "--sec", ["--secrets", "--secret"]),
         ("wallet show --chain", "", ["arbitrum-mainnet", "dev"]),
         ("wallet show --chain", "d", ["dev"]),
         ("--chain dev wallet", "sho", ["show"]),

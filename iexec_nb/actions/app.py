@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from iexec_nb.actions.app_map import AppMap
 from iexec_nb.actions.app_run import AppRuns
 from iexec_nb.actions.base import Amount, Tags, text_of
 from iexec_nb.actions.entries import deployed_raw, published_raw, required, unpublished_raw
@@ -27,7 +28,7 @@ def _raw(app: App) -> dict[str, Any]:
 
 
 @noun("app")
-class AppActions(AppRuns, AppInit):
+class AppActions(AppRuns, AppMap, AppInit):
     """Apps: deploy, show, publish, run, secrets."""
 
     @command(

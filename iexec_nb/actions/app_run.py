@@ -6,29 +6,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iexec_nb.actions.base import Amount, Tags
-from iexec_nb.actions.entries import DEPLOYED, Registered, published_raw
-from iexec_nb.actions.plan import Plan, Planner, Wishes
+from iexec_nb.actions.entries import published_raw
+from iexec_nb.actions.once import Once
+from iexec_nb.actions.plan import Plan, Planner
+from iexec_nb.actions.quote import AppQuotes
 from iexec_nb.actions.request import check_request, request_order
 from iexec_nb.actions.run import Run
+from iexec_nb.actions.wishes import Wishes
 from iexec_nb.commands import command
-from iexec_nb.errors import ConfigurationError
-from iexec_nb.protocol.types import Address, Bytes32
+from iexec_nb.protocol.types import Bytes32
 
 
 def _run_raw(run: Run) -> dict[str, Any]:
     return {"deals": [{"dealid": run.dealid, "volume": run.deal.botSize, "txHash": run.txHash}]}
 
 
-class AppRuns(Registered):
+class AppRuns(AppQuotes):
     """The verbs that run an app."""
-
-    kind = "app"
 
     @command(
         'app run 0x0123456789012345678901234567890123456789 --args "hello" --category 0',
         spends=True,
         js=("order.matchOrders",),
-        options={"skip-request-check": "skip_preflight_check"},
+        options={"skip-request-check": "skip_preflight_check", "secret": "secrets"},
         raw=_run_raw,
     )
     def run(
@@ -43,13 +43,14 @@ class AppRuns(Registered):
         tag: Tags = ("tee", "tdx"),
         trust: int | str = 0,
         input_files: Sequence[str] | None = None,
-        secret: Sequence[str] | Mapping[int, str] | None = None,
+        secrets: Sequence[str] | Mapping[int, str] | None = None,
         encrypt_result: bool = False,
         storage_provider: str | None = None,
         beneficiary: str | None = None,
         callback: str | None = None,
         params: str | Mapping[str, Any] | None = None,
         max_price: Amount | None = None,
+        idempotency_key: str | None = None,
         skip_preflight_check: bool = False,
         watch: bool = False,
     ) -> Run:
@@ -57,6 +58,9 @@ class AppRuns(Registered):
 
         The price is shown and asked for before anything is signed (in the sandbox nothing is asked). Orders of
         resources that the wallet owns are signed on the way, for nothing and for this requester only.
+
+        With `idempotency_key` the cell may be run again, also after its kernel died at any moment: the run is paid
+        once, and the same handle comes back. What was signed is kept in the client's store.
 
         Parameters
         ----------
@@ -76,7 +80,7 @@ class AppRuns(Registered):
             How sure replicated results must be, on pools without enclaves.
         input_files
             URLs of public files that the app reads.
-        secret
+        secrets
             Names of requester secrets by number, as a mapping or as ``1=name``.
         encrypt_result
             Encrypt the result for the beneficiary.
@@ -90,6 +94,8 @@ class AppRuns(Registered):
             Further params of the request, or all of them as JSON.
         max_price
             The most that one task may cost in all, in nRLC or with a unit.
+        idempotency_key
+            A name for this run of this wallet, such as ``"prices of May"``; the same name is never paid twice.
         skip_preflight_check
             Do not ask the secret service whether the run could work.
         watch
@@ -103,7 +109,8 @@ class AppRuns(Registered):
         Raises
         ------
         ValidationError
-            When an argument is malformed, or the preflight check fails.
+            When an argument is malformed, the preflight check fails, or `idempotency_key` was used for a run with other
+            arguments.
         OrderMismatchError
             When no order fits; for each that exists, what keeps it out.
         InsufficientFundsError
@@ -113,13 +120,16 @@ class AppRuns(Registered):
         ------
         The CLI's ``iexec app run``; contract function ``matchOrders``.
         """
-        plan = self.plan(
-            app, args=args, dataset=dataset, workerpool=workerpool, category=category, tag=tag, trust=trust,
-            input_files=input_files, secret=secret, encrypt_result=encrypt_result, storage_provider=storage_provider,
-            beneficiary=beneficiary, callback=callback, params=params, max_price=max_price,
-            skip_preflight_check=skip_preflight_check,
+        wishes = self._wishes(
+            app, self._signer("run an app").address, args=args, dataset=dataset, workerpool=workerpool,
+            category=category, tag=tag, trust=trust, input_files=input_files, secrets=secrets,
+            encrypt_result=encrypt_result, storage_provider=storage_provider, beneficiary=beneficiary,
+            callback=callback, params=params, max_price=max_price, skip_preflight_check=skip_preflight_check,
         )  # fmt: skip
-        run = plan.execute()
+        if idempotency_key is None:
+            run = Planner(self._client, wishes).plan().execute()
+        else:
+            run = Once(self._client, wishes, idempotency_key).execute()
         return run.wait() if watch else run
 
     def plan(self, app: str | None = None, /, **wishes: Any) -> Plan:
@@ -135,26 +145,15 @@ class AppRuns(Registered):
         ValidationError, OrderMismatchError, InsufficientFundsError
             As `run`.
         """
-        for kind in ("dataset", "workerpool"):
-            if isinstance(wishes.get(kind), str) and wishes[kind] == DEPLOYED:
-                wishes[kind] = self._last_deployed(kind)
-        requester = self._signer("run an app").address
-        return Planner(self._client, Wishes.read(self._at(app), requester, **wishes)).plan()
+        return self._planner(app, **wishes).plan()
 
-    def _last_deployed(self, kind: str) -> Address:
-        chain_id = self._client.network.chain_id
-        found = self._client.files.deployed(kind, chain_id)
-        if found is None:
-            raise ConfigurationError(
-                f'No {kind} found in "deployed.json" for chain {chain_id}',
-                hint=f"give the address of the {kind}, or deploy one: %iexec {kind} deploy",
-            )
-        return found
+    def _planner(self, app: str | None, **wishes: Any) -> Planner:
+        return Planner(self._client, self._wishes(app, self._signer("run an app").address, **wishes))
 
     @command(
         'app request-execution 0x0123456789012345678901234567890123456789 --workerpool-price "0.1 RLC" --args "hello"',
         spends=True,
-        options={"skip-request-check": "skip_preflight_check"},
+        options={"skip-request-check": "skip_preflight_check", "secret": "secrets"},
         raw=published_raw,
     )
     def request_execution(
@@ -173,7 +172,7 @@ class AppRuns(Registered):
         tag: Tags = ("tee", "tdx"),
         trust: int | str = 0,
         input_files: Sequence[str] | None = None,
-        secret: Sequence[str] | Mapping[int, str] | None = None,
+        secrets: Sequence[str] | Mapping[int, str] | None = None,
         encrypt_result: bool = False,
         storage_provider: str | None = None,
         beneficiary: str | None = None,
@@ -211,7 +210,7 @@ class AppRuns(Registered):
             How sure replicated results must be, on pools without enclaves.
         input_files
             URLs of public files that the app reads.
-        secret
+        secrets
             Names of requester secrets by number, as a mapping or as ``1=name``.
         encrypt_result
             Encrypt the result for the beneficiary.
@@ -248,7 +247,7 @@ class AppRuns(Registered):
         """
         wishes = Wishes.read(
             app, self._signer("request an execution").address, args=args, dataset=dataset, workerpool=workerpool,
-            category=category, tag=tag, trust=trust, input_files=input_files, secret=secret,
+            category=category, tag=tag, trust=trust, input_files=input_files, secrets=secrets,
             encrypt_result=encrypt_result, storage_provider=storage_provider, beneficiary=beneficiary,
             callback=callback, params=params, skip_preflight_check=skip_preflight_check,
         )  # fmt: skip

@@ -7,6 +7,7 @@ function is asked here before, when a bulk is made and when a request that names
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -67,6 +68,29 @@ def prepare(client: IExec, orders: Sequence[DatasetOrder], most: object) -> Data
     if client.network.chain_id in THEGRAPH_CHAINS:
         _copy(client, [*contents, root])
     return DatasetBulk(cid=cid, volume=len(slices), datasets=len(orders))
+
+
+def datasets(client: IExec, cid: str, tasks: int) -> list[tuple[Address, ...]]:
+    """Return which datasets each task of a bulk reads: those of slice i for task i.
+
+    Parameters
+    ----------
+    client
+        Who reads the bulk.
+    cid
+        The ``bulk_cid`` of the request.
+    tasks
+        How many slices are read.
+
+    Raises
+    ------
+    ValidationError
+        When it is no bulk.
+    IpfsGatewayCallError
+        When the gateway does not serve it.
+    """
+    found = _slices(client, cid, tasks)
+    return [tuple(one.dataset for one in found.orders[start:end]) for start, end in itertools.pairwise(found.starts)]
 
 
 def problems(
@@ -135,6 +159,8 @@ class _Slices:
         self.cids = cids
         self.orders: list[DatasetOrder] = []
         self.names: list[str] = []
+        self.starts = [0]
+        """Where each slice begins among the orders, and where the last one ends."""
 
 
 def _slices(client: IExec, cid: str, tasks: int) -> _Slices:
@@ -147,6 +173,7 @@ def _slices(client: IExec, cid: str, tasks: int) -> _Slices:
         for position, body in enumerate(content):
             found.orders.append(DatasetOrder.from_json(body))
             found.names.append(f"order {position} of slice {index}")
+        found.starts.append(len(found.orders))
     return found
 
 

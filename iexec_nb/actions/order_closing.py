@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, overload
 
 from iexec_nb.actions import order_raw as raw
@@ -175,6 +176,29 @@ class OrderClosing(OrderSigning):
         self._ask_about("cancel, for good,", {kind: found[kind] for kind in fees}, failed, fees)
         done, refused = gather(fees, lambda kind: self._cancelled(found[kind], fees[kind]))
         return outcome("cancel", done, {**failed, **refused})
+
+    def cancel_all(self, orders: Sequence[Order]) -> list[Cancelled]:
+        """End several orders on the chain with one question for all; a transaction for each, in their order.
+
+        Raises
+        ------
+        OrderConsumedError, ValidationError
+            As `cancel`; nothing was sent then.
+        IExecError
+            When a transaction fails; it says which orders were cancelled before.
+        """
+        given = [self._cancellable(one) for one in orders]
+        fees = [self._fee(one, _CLOSE) for one in given]
+        lines = "".join(f"\n{describe(one)}" for one in given)
+        self._client.approve(f"cancel, for good, {len(given)} orders:{lines}{fee_line(sum(fees))}")
+        done: list[Cancelled] = []
+        for order, fee in zip(given, fees, strict=True):
+            try:
+                done.append(self._cancelled(order, fee))
+            except IExecError as error:
+                error.context["cancelled before"] = ", ".join(one.orderHash for one in done) or "none"
+                raise
+        return done
 
     def _presignable(self, order: Order) -> Order:
         """Return the order with a salt, which neither the chain nor its owner has done with.

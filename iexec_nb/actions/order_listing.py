@@ -8,6 +8,7 @@ from iexec_nb.actions import order_raw as raw
 from iexec_nb.actions.order_base import (
     Choice,
     Given,
+    OrderT,
     bytes32_of,
     chosen,
     class_of,
@@ -289,9 +290,20 @@ class OrderListing(OrderClosing):
         ValidationError, ObjectNotFoundError, MarketCallError, ConfigurationError
             As `sign` and `publish`.
         """
-        given = self._ready(order, skip_preflight_check=skip_preflight_check)
-        self._client.approve(f"sign and publish {describe(given)}")
-        return self._client.market.publish(self._signed(given), self._signer("publish the order"))
+        return self.sign_to_publish(order, skip_preflight_check=skip_preflight_check)[1]
+
+    def sign_to_publish(self, order: OrderT, *, skip_preflight_check: bool = False) -> tuple[OrderT, Bytes32]:
+        """Sign an order and publish it, with one question for both; return the signed order and its hash.
+
+        Raises
+        ------
+        ValidationError, ObjectNotFoundError, MarketCallError, ConfigurationError
+            As `sign` and `publish`.
+        """
+        self._ready(order, skip_preflight_check=skip_preflight_check)
+        self._client.approve(f"sign and publish {describe(order)}")
+        signed = self._signed(order)
+        return signed, self._client.market.publish(signed, self._signer("publish the order"))
 
     def _publishable(self, order: Order, skip_preflight_check: bool) -> Order:
         self._signer("publish the order")

@@ -13,7 +13,7 @@ from iexec_nb.actions.order_listing import OrderListing
 from iexec_nb.actions.summary import describe
 from iexec_nb.actions.transfers import fee_line
 from iexec_nb.commands import command
-from iexec_nb.errors import ValidationError, Web3ProviderSendError
+from iexec_nb.errors import OrderConsumedError, ValidationError, Web3ProviderSendError
 from iexec_nb.protocol import matching, tags
 from iexec_nb.protocol.orders import (
     NULL_DATASETORDER,
@@ -31,6 +31,8 @@ from iexec_nb.services.wallet import Signer
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from iexec_nb.services.transactions import OnSigned
 
 Four = tuple[AppOrder, DatasetOrder, WorkerpoolOrder, RequestOrder]
 
@@ -236,15 +238,63 @@ class OrderMatching(OrderListing):
         OrderMismatchError, OrderConsumedError, InsufficientFundsError
             When the chain changed since the plan was made; nothing was sent then.
         """
-        signer = self._signer("match")
-        four = (
+        four = self.sign_four(app, dataset, workerpool, request)
+        return self.match_four(four, self.check_four(four))
+
+    def sign_four(
+        self, app: AppOrder, dataset: DatasetOrder | None, workerpool: WorkerpoolOrder, request: RequestOrder
+    ) -> Four:
+        """Return a plan's orders with those signed that are not; the plan was shown and approved before."""
+        self._signer("match")
+        return (
             app if app.is_signed else self._signed(app),
             NULL_DATASETORDER if dataset is None else dataset if dataset.is_signed else self._signed(dataset),
             workerpool if workerpool.is_signed else self._signed(workerpool),
             request if request.is_signed else self._signed(request),
         )
+
+    def check_four(self, four: Four, *, whole: bool = False) -> matching.Cost:
+        """Return what a match of four signed orders costs, after asking the chain whether they match and can be paid.
+
+        Parameters
+        ----------
+        four
+            The orders of app, dataset (the null order for none), workerpool and request.
+        whole
+            Whether orders that would give fewer tasks than the request asks for are refused.
+
+        Raises
+        ------
+        OrderMismatchError, OrderConsumedError, InsufficientFundsError
+            When they do not match, or the requester's stake is too low.
+        """
         cost = self._estimate(*four, solvable=True)
-        return self._send_match(signer, _matching(*four), cost)
+        if whole and cost.volume < four[3].volume:
+            raise OrderConsumedError(
+                f"the orders sell {cost.volume} of {four[3].volume} tasks", hint="take orders that sell more"
+            )
+        return cost
+
+    def match_four(self, four: Four, cost: matching.Cost, *, on_signed: OnSigned | None = None) -> Matched:
+        """Match four signed orders, which were shown and approved before.
+
+        Parameters
+        ----------
+        four
+            The orders of app, dataset (the null order for none), workerpool and request.
+        cost
+            What `check_four` said of them a moment ago.
+        on_signed
+            Told the hash and the nonce of the transaction before the node sees it; when it raises, nothing is sent.
+
+        Raises
+        ------
+        Web3ProviderCallError
+            When the contract would refuse; nothing was sent.
+        Web3ProviderSendError
+            When the transaction was refused, reverted or lost.
+        """
+        return self._send_match(self._signer("match"), _matching(*four), cost, on_signed=on_signed)
 
     def _match(self, signer: Signer, four: Four, *, skip_preflight_check: bool) -> Matched:
         app, dataset, workerpool, request = four
@@ -273,8 +323,16 @@ class OrderMatching(OrderListing):
         found += bulk.problems(self._client, request, app=app.app, workerpool=workerpool.workerpool, tag=tag)
         preflight.refuse("Request", found + preflight.app_problems(self._client, app.app, tag))
 
-    def _send_match(self, signer: Signer, data: bytes, cost: matching.Cost, *, max_fee: int | None = None) -> Matched:
-        receipt = self._chain.send(signer, self._chain.hub_address, data, max_fee=max_fee)
+    def _send_match(
+        self,
+        signer: Signer,
+        data: bytes,
+        cost: matching.Cost,
+        *,
+        max_fee: int | None = None,
+        on_signed: OnSigned | None = None,
+    ) -> Matched:
+        receipt = self._chain.send(signer, self._chain.hub_address, data, max_fee=max_fee, on_signed=on_signed)
         event = self._chain.find_event(receipt, abi.ORDERS_MATCHED)
         if event is None:
             raise Web3ProviderSendError("OrdersMatched not confirmed", tx_hash=receipt.tx_hash)

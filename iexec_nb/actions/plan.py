@@ -6,15 +6,15 @@ the result that people can look at, and `execute` is the only step that signs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iexec_nb.actions import bulk, preflight
-from iexec_nb.actions.base import Tags
 from iexec_nb.actions.funds import too_poor
 from iexec_nb.actions.run import Run
-from iexec_nb.actions.search import Wanted, cheapest
+from iexec_nb.actions.search import Find, Wanted, cheapest
+from iexec_nb.actions.wishes import Wishes
 from iexec_nb.errors import ValidationError
 from iexec_nb.protocol import matching, tags
 from iexec_nb.protocol import params as request_params
@@ -26,85 +26,24 @@ from iexec_nb.protocol.orders import (
     RequestOrder,
     WorkerpoolOrder,
 )
-from iexec_nb.protocol.types import NULL_ADDRESS, Address, address, shown, uint256
-from iexec_nb.protocol.units import format_rlc, nrlc
+from iexec_nb.protocol.types import NULL_ADDRESS, Address, shown, uint256
+from iexec_nb.protocol.units import format_rlc
 
 if TYPE_CHECKING:
     from iexec_nb.client import IExec
 
+Chosen = tuple[AppOrder, DatasetOrder | None, WorkerpoolOrder]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """The arguments of a run, checked."""
+_ASKED_ABOUT = ("iexec_result_encryption", "iexec_result_storage_provider", "iexec_secrets", "bulk_cid")
+"""The params about which the secret service or a gateway is asked before a run."""
 
-    app: Address
-    requester: Address
-    dataset: Address
-    workerpool: Address
-    category: int | None
-    tag: str
-    trust: int
-    beneficiary: Address
-    callback: Address
-    params: Mapping[str, Any]
-    max_price: int | None
-    skip_preflight_check: bool
 
-    @classmethod
-    def read(
-        cls,
-        app: str,
-        requester: Address,
-        *,
-        args: str | None = None,
-        dataset: str | None = None,
-        workerpool: str | None = None,
-        category: int | str | None = None,
-        tag: Tags = ("tee", "tdx"),
-        trust: int | str = 0,
-        input_files: Sequence[str] | None = None,
-        secret: Sequence[str] | Mapping[int, str] | None = None,
-        encrypt_result: bool = False,
-        storage_provider: str | None = None,
-        beneficiary: str | None = None,
-        callback: str | None = None,
-        params: str | Mapping[str, Any] | None = None,
-        max_price: int | str | None = None,
-        skip_preflight_check: bool = False,
-    ) -> Wishes:
-        """Return the checked wishes; the parameters are those of ``app.run``.
+class Offers(NamedTuple):
+    """The counter orders of a run; those of the wallet's own resources are not signed."""
 
-        Raises
-        ------
-        ValidationError
-            When an argument is malformed.
-        """
-        wanted_tag = tags.tag(tag)
-        if wrong := tags.check(wanted_tag, agnostic=False, legacy=True):
-            raise ValidationError(wrong[0], hint='the tag that today\'s pools offer is "tee,tdx"')
-        reader = address(callback, "callback") if callback is not None else NULL_ADDRESS
-        given = _params(params)
-        extra = {
-            "iexec_args": args, "iexec_input_files": _files(input_files),
-            "iexec_secrets": _secrets(secret), "iexec_result_storage_provider": storage_provider,
-            "iexec_result_encryption": encrypt_result or None,
-        }  # fmt: skip
-        given |= {key: value for key, value in extra.items() if value is not None}
-        built = request_params.create_params(given, tee=tags.has(wanted_tag, "tee"), callback=reader != NULL_ADDRESS)
-        return cls(
-            app=address(app, "app"),
-            requester=requester,
-            dataset=_optional(dataset, "dataset"),
-            workerpool=_optional(workerpool, "workerpool"),
-            category=None if category is None else uint256(category, "category"),
-            tag=wanted_tag,
-            trust=uint256(trust, "trust"),
-            beneficiary=address(beneficiary, "beneficiary") if beneficiary is not None else requester,
-            callback=reader,
-            params=built,
-            max_price=None if max_price is None else nrlc(max_price, "max_price"),
-            skip_preflight_check=skip_preflight_check,
-        )
+    app: AppOrder
+    dataset: DatasetOrder | None
+    workerpool: WorkerpoolOrder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,17 +51,83 @@ class Plan:
     """What a run would do: the four orders, and what it costs.
 
     Orders of the wallet's own resources and the request are not signed yet; `execute` signs them.
+
+    Attributes
+    ----------
+    client
+        Who pays.
+    wishes
+        What was asked for.
+    apporder, datasetorder, workerpoolorder
+        The counter orders.
+    requestorder
+        What is going to be signed; its ``volume`` is the number of tasks.
+    cost
+        What all tasks cost, in nRLC.
     """
 
     client: IExec
+    wishes: Wishes
     apporder: AppOrder
     datasetorder: DatasetOrder | None
     workerpoolorder: WorkerpoolOrder
     requestorder: RequestOrder
     cost: matching.Cost
 
-    def execute(self) -> Run:
+    def with_params(self, params: str | Mapping[str, Any]) -> Plan:
+        """Return the same plan, with the same counter orders, for other params.
+
+        What depends on the params is checked again; the market is not asked.
+
+        Parameters
+        ----------
+        params
+            Params by name (``iexec_args``, ``iexec_input_files``...), which take the place of those that are there; or
+            text, which is ``iexec_args`` alone.
+
+        Raises
+        ------
+        ValidationError
+            When a name is none of the params, a value does not fit, or the preflight check fails.
+        """
+        wishes = self.wishes.with_params(params)
+        request = replace(self.requestorder, params=request_params.dumps(wishes.params))
+        plan = replace(self, wishes=wishes, requestorder=request)
+        before = self.wishes.params
+        if any(wishes.params.get(name) != before.get(name) for name in _ASKED_ABOUT):
+            plan.check()
+        return plan
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Return what would make the run fail later, as pairs of message and hint (secrets, enclaves, bulks)."""
+        client, request = self.client, self.requestorder
+        tag = tags.union(self.apporder.tag, request.tag)
+        found = preflight.request_problems(client, request) + preflight.app_problems(client, request.app, tag)
+        return found + bulk.problems(client, request, workerpool=self.workerpoolorder.workerpool, tag=tag)
+
+    def check(self) -> None:
+        """Refuse a plan that would fail later, unless its wishes say not to look.
+
+        Raises
+        ------
+        ValidationError
+            With everything that is missing.
+        """
+        if not self.wishes.skip_preflight_check:
+            preflight.refuse("Request", self.problems())
+
+    def execute(self, *, approved: bool = False, idempotency_key: str | None = None, digest: str | None = None) -> Run:
         """Ask, sign, match, and return the handle of the run.
+
+        Parameters
+        ----------
+        approved
+            Whether the person has said yes to this plan and its price already, as for one of many.
+        idempotency_key
+            A name for this run: executing again under the same name, in this kernel or after it died, never pays a
+            second time, and returns the handle of the run that was paid.
+        digest
+            What else has to be the same when the name is used again.
 
         Raises
         ------
@@ -130,19 +135,29 @@ class Plan:
             When the person says no.
         OrderMismatchError, OrderConsumedError, InsufficientFundsError
             When the chain changed in between; nothing was sent then.
+        ValidationError
+            When the name was used for a run with other arguments.
         """
-        self.client.approve(str(self))
-        matched = self.client.order.sign_and_match(
-            self.apporder, self.datasetorder, self.workerpoolorder, self.requestorder
-        )
-        return Run(self.client, self.client.chain.deal(matched.dealid), matched.txHash)
+        client = self.client
+        if idempotency_key is not None:
+            from iexec_nb.actions.once import Once
+
+            once = Once(client, self.wishes, idempotency_key, volume=self.requestorder.volume, digest=digest)
+            return once.execute(self, approved=approved)
+        if not approved:
+            client.approve(str(self))
+        four = client.order.sign_four(self.apporder, self.datasetorder, self.workerpoolorder, self.requestorder)
+        matched = client.order.match_four(four, client.order.check_four(four, whole=True))
+        return Run(client, client.chain.deal(matched.dealid), matched.txHash)
 
     def __str__(self) -> str:
         request = self.requestorder
+        tasks = f", {request.volume} tasks" if request.volume > 1 else ""
+        a_task = " a task" if request.volume > 1 else ""
         rows = [
-            f"run app {request.app} for {format_rlc(self.cost.total)} in all",
+            f"run app {request.app}{tasks} for {format_rlc(self.cost.total)} in all",
             f"app {format_rlc(self.cost.app)}, dataset {format_rlc(self.cost.dataset)}, "
-            f"workerpool {format_rlc(self.cost.workerpool)}",
+            f"workerpool {format_rlc(self.cost.workerpool)}{a_task}",
             f"workerpool: {self.workerpoolorder.workerpool}, category {request.category}, trust {request.trust}",
             f"params: {shown(request.params, len(request.params))}",
             f"paid by {request.requester}, result for {request.beneficiary}",
@@ -167,14 +182,32 @@ class Plan:
 
 
 class Planner:
-    """Chooses the orders of a run, in the CLI's order: app, dataset, workerpool, then the request."""
+    """Chooses the orders of a run, in the CLI's order: app, dataset, workerpool, then the request.
 
-    def __init__(self, client: IExec, wishes: Wishes) -> None:
+    Parameters
+    ----------
+    client
+        Who pays.
+    wishes
+        What is wanted.
+    find
+        How a counter order is found, with the arguments of `search.cheapest`.
+    """
+
+    def __init__(self, client: IExec, wishes: Wishes, find: Find = cheapest) -> None:
         self._client = client
         self._wishes = wishes
+        self._find = find
 
-    def plan(self) -> Plan:
+    def plan(self, orders: Chosen | None = None, volume: int = 1) -> Plan:
         """Return the plan.
+
+        Parameters
+        ----------
+        orders
+            Counter orders (app, dataset or None, workerpool) that were chosen before; default: the cheapest that fit.
+        volume
+            How many tasks, all in one deal. Orders that sell fewer are refused.
 
         Raises
         ------
@@ -183,40 +216,69 @@ class Planner:
         OrderMismatchError
             When no order fits.
         ValidationError
-            When the preflight check fails, or it would cost more than `max_price`.
+            When the preflight check fails, or a task would cost more than `max_price`.
+        InsufficientFundsError
+            When the account's stake does not cover the price.
+        """
+        plan = self.draft(orders, volume)
+        plan.check()
+        stake = self._client.chain.account(self._wishes.requester).stake
+        if plan.cost.total > stake:
+            raise too_poor(plan.cost, stake, self._wishes.requester)
+        return plan
+
+    def draft(self, orders: Chosen | None = None, volume: int = 1) -> Plan:
+        """Return the plan before anybody looked whether it can be paid and would not fail later; as `plan` otherwise.
+
+        Raises
+        ------
+        ObjectNotFoundError, OrderMismatchError, ValidationError
+            As `plan`.
+        """
+        tasks = uint256(volume, "volume")
+        if tasks == 0:
+            raise ValidationError("volume must be greater than 0", hint="give volume as the number of tasks")
+        app, dataset, workerpool = self.choose(tasks) if orders is None else orders
+        cost = matching.cost(app, workerpool, dataset, volume=tasks)
+        self._check_price(cost)
+        return Plan(
+            client=self._client,
+            wishes=self._wishes,
+            apporder=app,
+            datasetorder=dataset,
+            workerpoolorder=workerpool,
+            requestorder=self._request(app, dataset, workerpool, tasks),
+            cost=cost,
+        )
+
+    def choose(self, volume: int = 1) -> Offers:
+        """Return the cheapest orders that fit and sell `volume` tasks.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            When the app, dataset or workerpool is not deployed.
+        OrderMismatchError
+            When no order fits.
         """
         wishes = self._wishes
         owners = self._owners()
-        app = self._app_order(owners[wishes.app])
-        dataset = self._dataset_order(owners[wishes.dataset]) if wishes.dataset != NULL_ADDRESS else None
-        workerpool = self._workerpool_order(owners.get(wishes.workerpool), app, dataset)
-        cost = matching.cost(app, workerpool, dataset, volume=1)
-        if wishes.max_price is not None and cost.total > wishes.max_price:
+        app = self._app_order(owners[wishes.app], volume)
+        dataset = self._dataset_order(owners[wishes.dataset], volume) if wishes.dataset != NULL_ADDRESS else None
+        return Offers(app, dataset, self._workerpool_order(owners.get(wishes.workerpool), app, dataset, volume))
+
+    def _check_price(self, cost: matching.Cost) -> None:
+        most = self._wishes.max_price
+        if most is not None and cost.per_task > most:
             raise ValidationError(
-                f"the run would cost {format_rlc(cost.total)}, more than max_price {format_rlc(wishes.max_price)}",
+                f"the run would cost {format_rlc(cost.per_task)}, more than max_price {format_rlc(most)}",
                 context={
                     "app": format_rlc(cost.app),
                     "dataset": format_rlc(cost.dataset),
                     "workerpool": format_rlc(cost.workerpool),
                 },
-                hint=f'max_price="{format_rlc(cost.total)}" would allow it',
+                hint=f'max_price="{format_rlc(cost.per_task)}" would allow it',
             )
-        request = self._request(app, dataset, workerpool)
-        if not wishes.skip_preflight_check:
-            client = self._client
-            tag = tags.union(app.tag, wishes.tag)
-            problems = preflight.request_problems(client, request) + preflight.app_problems(client, wishes.app, tag)
-            problems += bulk.problems(client, request, workerpool=workerpool.workerpool, tag=tag)
-            preflight.refuse("Request", problems)
-        self._check_funds(cost)
-        return Plan(
-            client=self._client,
-            apporder=app,
-            datasetorder=dataset,
-            workerpoolorder=workerpool,
-            requestorder=request,
-            cost=cost,
-        )
 
     def _owners(self) -> dict[Address, Address]:
         wishes, chain = self._wishes, self._client.chain
@@ -226,32 +288,36 @@ class Planner:
             chain.require_registered(kind, where)
         return chain.owners(named.values())
 
-    def _app_order(self, owner: Address) -> AppOrder:
+    def _app_order(self, owner: Address, volume: int) -> AppOrder:
         wishes = self._wishes
         if owner == wishes.requester:
-            return AppOrder(app=wishes.app, tag=wishes.tag, requesterrestrict=wishes.requester)
+            return AppOrder(app=wishes.app, tag=wishes.tag, requesterrestrict=wishes.requester, volume=volume)
         least = tags.tag([name for name in ("tee", "tdx") if tags.has(wishes.tag, name)])
-        found = self._cheapest("app", minTag=least, maxTag=wishes.tag)
+        found = self._cheapest("app", minTag=least, maxTag=wishes.tag, minVolume=volume)
         assert isinstance(found.order, AppOrder)
         return found.order
 
-    def _dataset_order(self, owner: Address) -> DatasetOrder:
+    def _dataset_order(self, owner: Address, volume: int) -> DatasetOrder:
         wishes = self._wishes
         if owner == wishes.requester:
-            return DatasetOrder(dataset=wishes.dataset, tag=wishes.tag, requesterrestrict=wishes.requester)
-        found = self._cheapest("dataset", maxTag=wishes.tag)
+            return DatasetOrder(
+                dataset=wishes.dataset, tag=wishes.tag, requesterrestrict=wishes.requester, volume=volume
+            )
+        found = self._cheapest("dataset", maxTag=wishes.tag, minVolume=volume)
         assert isinstance(found.order, DatasetOrder)
         return found.order
 
-    def _workerpool_order(self, owner: Address | None, app: AppOrder, dataset: DatasetOrder | None) -> WorkerpoolOrder:
+    def _workerpool_order(
+        self, owner: Address | None, app: AppOrder, dataset: DatasetOrder | None, volume: int
+    ) -> WorkerpoolOrder:
         wishes = self._wishes
         least = tags.union(app.tag, wishes.tag, tags.without_frameworks((dataset or NULL_DATASETORDER).tag))
         if owner is not None and owner == wishes.requester:
             return WorkerpoolOrder(
                 workerpool=wishes.workerpool, category=wishes.category or 0, trust=wishes.trust, tag=least,
-                requesterrestrict=wishes.requester,
+                requesterrestrict=wishes.requester, volume=volume,
             )  # fmt: skip
-        filters = {"category": wishes.category, "minTag": least, "minTrust": wishes.trust or None, "minVolume": 1}
+        filters = {"category": wishes.category, "minTag": least, "minTrust": wishes.trust or None, "minVolume": volume}
         spent = app.appprice + (dataset.datasetprice if dataset is not None else 0)
         found = self._cheapest("workerpool", tag=least, spent=spent, **filters)
         assert isinstance(found.order, WorkerpoolOrder)
@@ -267,11 +333,13 @@ class Planner:
         wanted = Wanted(
             requester=wishes.requester, app=wishes.app, dataset=_given(wishes.dataset),
             workerpool=_given(wishes.workerpool), tag=tag or wishes.tag, category=wishes.category, trust=wishes.trust,
-            max_price=left,
+            max_price=left, tasks=filters["minVolume"],
         )  # fmt: skip
-        return cheapest(self._client, kind, wanted, {**parties, **filters})
+        return self._find(self._client, kind, wanted, {**parties, **filters})
 
-    def _request(self, app: AppOrder, dataset: DatasetOrder | None, workerpool: WorkerpoolOrder) -> RequestOrder:
+    def _request(
+        self, app: AppOrder, dataset: DatasetOrder | None, workerpool: WorkerpoolOrder, volume: int
+    ) -> RequestOrder:
         wishes = self._wishes
         return RequestOrder(
             app=wishes.app,
@@ -281,6 +349,7 @@ class Planner:
             workerpool=wishes.workerpool,
             workerpoolmaxprice=workerpool.workerpoolprice,
             requester=wishes.requester,
+            volume=volume,
             tag=wishes.tag,
             category=workerpool.category,
             trust=wishes.trust,
@@ -289,53 +358,6 @@ class Planner:
             params=request_params.dumps(wishes.params),
         )
 
-    def _check_funds(self, cost: matching.Cost) -> None:
-        who = self._wishes.requester
-        stake = self._client.chain.account(who).stake
-        if cost.total > stake:
-            raise too_poor(cost, stake, who)
-
-
-def _optional(value: str | None, name: str) -> Address:
-    return NULL_ADDRESS if value is None else address(value, name)
-
 
 def _given(value: Address) -> Address | None:
     return None if value == NULL_ADDRESS else value
-
-
-def _params(given: str | Mapping[str, Any] | None) -> dict[str, Any]:
-    if given is None or isinstance(given, Mapping):
-        return dict(given or {})
-    return request_params.loads(given)
-
-
-def _files(given: str | Sequence[str] | None) -> str | list[str] | None:
-    """Return addresses of input files; several in one text are parted by commas, as in the SDK."""
-    if not given:
-        return None
-    if isinstance(given, str):
-        return given
-    return _texts(given, "input_files", '["https://example.com/a.csv"]')
-
-
-def _secrets(given: Sequence[str] | Mapping[int, str] | None) -> dict[str, str] | None:
-    if not given:
-        return None
-    if isinstance(given, Mapping):
-        return {str(number): name for number, name in given.items()}
-    given = [given] if isinstance(given, str) else _texts(given, "secret", '{1: "api-key"}')
-    pairs = [str(item).partition("=") for item in given]
-    if wrong := next(
-        (item for item, (_, equals, name) in zip(given, pairs, strict=True) if not (equals and name)), None
-    ):
-        raise ValidationError(
-            f"{shown(wrong)} is not a secret mapping", hint="give secrets as number=name, such as 1=api-key"
-        )
-    return {number: name for number, _, name in pairs}
-
-
-def _texts(given: object, name: str, example: str) -> list[str]:
-    if isinstance(given, list | tuple) and all(isinstance(one, str) for one in given):
-        return list(given)
-    raise ValidationError(f"{shown(given)} is not a valid {name}", hint=f"give {name} as texts, such as {example}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from iexec_nb.actions.plan import Wishes
+from iexec_nb.actions.wishes import Wishes
 from iexec_nb.errors import InsufficientFundsError, ValidationError
 from iexec_nb.protocol import params
 from iexec_nb.protocol.orders import RequestOrder

@@ -28,7 +28,7 @@ class RequesterActions(Noun):
     def push_secret(self, name: str, /, *, secret_value: Secret | None = None) -> Pushed:
         """Hand a secret to the secret service, under a name by which a run of yours can ask for it.
 
-        It can be done once for each name. ``app.run(app, secret={1: name})`` gives it to the app, which reads it in
+        It can be done once for each name. ``app.run(app, secrets={1: name})`` gives it to the app, which reads it in
         ``IEXEC_REQUESTER_SECRET_1``.
 
         Parameters

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+import time
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
+from iexec_nb.actions import watch as watching
+from iexec_nb.actions.offchain import scheduler, status_of
 from iexec_nb.actions.outcome import Result
+from iexec_nb.actions.poll import Poll, TaskState
+from iexec_nb.actions.timeline import timeline
 from iexec_nb.actions.updates import Update
-from iexec_nb.actions.watch import scheduler, seconds, stopped_note, wait, watch
-from iexec_nb.errors import ResultNotFoundError
-from iexec_nb.protocol.execution import Deal
+from iexec_nb.actions.watch import seconds, stopped_note, update_of, wait, watch
+from iexec_nb.errors import ApiCallError, ResultNotFoundError, Web3ProviderError
+from iexec_nb.protocol.execution import Deal, TaskStatus
+from iexec_nb.protocol.quotes import RunCost
+from iexec_nb.protocol.receipts import Claimed
 from iexec_nb.protocol.types import Bytes32, shown
 from iexec_nb.protocol.units import format_rlc
 
@@ -19,8 +27,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from iexec_nb.client import IExec
+    from iexec_nb.services.workerpool import WorkerpoolApi
 
 _WAKE_S = 0.25
+_ASKED = 20
 
 
 class Run:
@@ -53,6 +63,54 @@ class Run:
     def price(self) -> int:
         """What the deal costs for all tasks, in nRLC."""
         return self.deal.total_cost
+
+    @property
+    def cost(self) -> RunCost:
+        """What the run cost until now: the price in nRLC, what came back for claimed tasks, and the gas in wei.
+
+        The gas is known where this handle was made by the transaction; the chain is asked each time.
+        """
+        chain, deal = self._client.chain, self.deal
+        claimed = sum(task.status is TaskStatus.FAILED for task in chain.deal_tasks(deal))
+        receipt = None if self.txHash is None else chain.receipt(self.txHash)
+        used, price = (None, None) if receipt is None else (receipt.gas_used, receipt.gas_price)
+        return RunCost(
+            volume=deal.botSize, app=deal.app.price, dataset=deal.dataset.price, workerpool=deal.workerpool.price,
+            refunded=claimed * (deal.app.price + deal.dataset.price + deal.workerpool.price), gasUsed=used,
+            fee=None if used is None or price is None else used * price, txHash=self.txHash,
+        )  # fmt: skip
+
+    @property
+    def status(self) -> str:
+        """One word for the whole run, asked now.
+
+        ``matched``, ``initialized``, ``running``, ``revealing``, ``completed``, ``failed`` or ``timeout``. The
+        scheduler is asked about the first 20 tasks that are not over; waiting asks about all of them.
+        """
+        client, deal = self._client, self.deal
+        tasks, now = client.chain.deal_tasks(deal), client.chain.now()
+        unfinished = [task.taskid for task in tasks if not task.ended(now)]
+        api = scheduler(client, deal.workerpool.pointer) if unfinished else None
+        words = {} if api is None else {one: _word(api, one) for one in unfinished[:_ASKED]}
+        states = [TaskState(deal=deal, task=task, offchain=words.get(task.taskid, ""), now=now) for task in tasks]
+        return update_of(deal, states).phase
+
+    def timeline(self) -> pd.DataFrame:
+        """Return what happened until now, oldest first, as a DataFrame of schema `tables.TIMELINE`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``time`` (UTC), ``event``, ``idx``, ``taskid``, ``who``, ``source`` (``chain`` for events of the hub,
+            ``scheduler`` for what the workerpool claims), ``txHash`` and ``detail``. ``attrs["complete"]`` says whether
+            all events could be had.
+
+        Raises
+        ------
+        Web3ProviderCallError
+            When the node does not answer, or shows no events.
+        """
+        return timeline(self._client, self.deal, self.txHash)
 
     def watch(self) -> Iterator[Update]:
         """Yield an update at once and after each change, until all tasks are over."""
@@ -131,6 +189,45 @@ class Run:
         last = wait(updates, self._client, None, f"iexec.deal.attach({self.dealid!r}).result({index})")
         return self._client.result.of_task(last.tasks[0], self.deal)
 
+    def results(self, timeout_s: float | None = None, *, fetch: bool = True) -> pd.DataFrame:
+        """Return one row for each task with its result, waiting for all of them; a task that failed is a row, too.
+
+        Parameters
+        ----------
+        timeout_s
+            Wait no longer than this many seconds; what is not over by then is a row without a result. Default: wait
+            until the deal's deadline.
+        fetch
+            Whether the results are downloaded.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Of schema `tables.RUNS`: ``idx``, ``taskid``, ``dealid``, ``status``, ``seconds``, ``cost`` (nRLC),
+            ``error`` and ``result``.
+        """
+        from iexec_nb.actions.harvest import harvest
+
+        poll = Poll(self._client)
+        poll.add(self.deal)
+        limit = seconds(timeout_s)
+        updates = self._updates(poll, math.inf if limit is None else time.monotonic() + limit)
+        again = f"iexec.deal.attach({self.dealid!r}).results()"
+        try:
+            for _ in updates if watching.on_update is None else watching.on_update(updates, again):
+                pass
+        except (KeyboardInterrupt, Web3ProviderError) as stop:
+            stop.add_note(stopped_note(again))
+            raise
+        return harvest(self._client, tuple(poll.states.values()), fetch=fetch)
+
+    def _updates(self, poll: Poll, end: float) -> Iterator[Update]:
+        while True:
+            if poll.tick():
+                yield update_of(self.deal, tuple(poll.states.values()))
+            if poll.done or not poll.pause(end):
+                return
+
     def tasks(self) -> pd.DataFrame:
         """Return the tasks as they are now, as a DataFrame of schema `tables.TASKS`."""
         from iexec_nb import tables
@@ -156,6 +253,20 @@ class Run:
         signer = self._client.require_signer("read the logs")
         return api.logs(taskid, signer, self._client.chain.chain_id)
 
+    def claim(self) -> Claimed:
+        """Take back the money for tasks that passed their final deadline without a result; asks first.
+
+        Raises
+        ------
+        ValidationError
+            Before the deadline, or when there is nothing to claim.
+
+        Source
+        ------
+        Contract functions ``claimArray`` and ``initializeAndClaimArray``.
+        """
+        return self._client.deal.claim(self.dealid)
+
     def _taskid(self, index: int) -> Bytes32:
         if type(index) is int and 0 <= index < len(self.taskids):
             return self.taskids[index]
@@ -166,3 +277,11 @@ class Run:
     def __repr__(self) -> str:
         tasks = f"{len(self.taskids)} task{'s' if len(self.taskids) != 1 else ''}"
         return f"Run({tasks} for {format_rlc(self.price)}, dealid={self.dealid})"
+
+
+def _word(api: WorkerpoolApi, taskid: Bytes32) -> str:
+    try:
+        return status_of(api.task(taskid))
+    except ApiCallError:
+        # What the scheduler says is a help, not a need: the chain decides.
+        return ""

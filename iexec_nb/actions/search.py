@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iexec_nb.actions.book import verified
 from iexec_nb.errors import OrderMismatchError
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
 _PAGE = 100
 _EXPLAINED = 1000
 _SHOWN = 5
+_MOST_AT_ONCE = 64
+_POOL = "workerpool"
 _NEGOTIABLE = frozenset({"0x02", "0x03", "0x04", "0x05", "volume"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a counter order must serve; names as in `matching.candidate_reasons`."""
+    """What a counter order must serve, `tasks` of it in one deal; names as in `matching.candidate_reasons`."""
 
     requester: Address
     app: Address
@@ -42,6 +45,19 @@ class Wanted:
     category: int | None = None
     trust: int = 0
     max_price: int | None = None
+    tasks: int = 1
+
+
+Find = Callable[["IExec", str, Wanted, Mapping[str, Any]], PublishedOrder]
+"""How a counter order is found: `cheapest`, or what has the same arguments."""
+
+
+class Serving(NamedTuple):
+    """An order that serves: how many tasks it has left, and how many its owner can stake for at this moment."""
+
+    published: PublishedOrder
+    left: int
+    at_once: int
 
 
 def cheapest(client: IExec, kind: str, wanted: Wanted, filters: Mapping[str, Any]) -> PublishedOrder:
@@ -63,11 +79,25 @@ def cheapest(client: IExec, kind: str, wanted: Wanted, filters: Mapping[str, Any
     OrderMismatchError
         When none serves; ``.reasons`` says for each order that exists what keeps it out.
     """
+    found = next(serving(client, kind, wanted, filters), None)
+    if found is None:
+        raise explain(client, kind, wanted)
+    return found.published
+
+
+def serving(client: IExec, kind: str, wanted: Wanted, filters: Mapping[str, Any]) -> Iterator[Serving]:
+    """Yield the orders of the market that serve, cheapest first; the parameters are those of `cheapest`.
+
+    The market is asked for a further page, and the chain for what is left of further orders, when they are needed.
+    """
+    groups = cache(client.chain.group_member)
     for page in _pages(client, kind, wanted, filters):
-        for order in verified(client.chain, kind, page):
-            if not _against(client, order, wanted):
-                return order
-    raise _explain(client, kind, wanted)
+        fitting = (order for order in verified(client.chain, kind, page) if not _against(order, wanted, groups))
+        # Nearly always the first one serves. Where it does not, many are asked about together.
+        size = 1
+        while few := list(itertools.islice(fitting, size)):
+            yield from (one for one in _standing(client, few) if not _lacking(one, wanted))
+            size = min(size * 4, _MOST_AT_ONCE)
 
 
 def _pages(client: IExec, kind: str, wanted: Wanted, filters: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
@@ -79,45 +109,57 @@ def _pages(client: IExec, kind: str, wanted: Wanted, filters: Mapping[str, Any])
         yield from client.market.pages(kind, page_size=_PAGE, **filters)
 
 
-def _against(client: IExec, published: PublishedOrder, wanted: Wanted) -> Sequence[Reason]:
-    """Return what keeps an order out; the chain is asked only about one that passes the rules."""
-    chain, order = client.chain, published.order
+def _against(published: PublishedOrder, wanted: Wanted, groups: Callable[[Address, Address], bool]) -> Sequence[Reason]:
+    """Return which rules keep an order out, whatever is left of it: that is the chain's to say (`_lacking`)."""
+    order = published.order
     assert order.kind != "request"
-    found = matching.candidate_reasons(
+    return matching.candidate_reasons(
         order,  # type: ignore[arg-type]
         requester=wanted.requester, app=wanted.app, dataset=wanted.dataset, workerpool=wanted.workerpool,
-        tag=wanted.tag, category=wanted.category, trust=wanted.trust, max_price=wanted.max_price,
-        groups=chain.group_member,
+        tag=wanted.tag, category=wanted.category, trust=wanted.trust, max_price=wanted.max_price, groups=groups,
     )  # fmt: skip
-    if found:
-        return found
-    left = order.volume - chain.consumed([published.orderHash])[published.orderHash]
-    if left <= 0:
-        return [_reason(matching.CONSUMED, f"{order.kind}order is fully consumed")]
-    if order.kind == "workerpool":
-        return _unstaked(client, published)
+
+
+def _standing(client: IExec, orders: Sequence[PublishedOrder]) -> list[Serving]:
+    """Return what the chain says about orders: the tasks that are left, and those that their owners can stake for."""
+    consumed = client.chain.consumed([one.orderHash for one in orders])
+    left = {one.orderHash: max(one.order.volume - consumed[one.orderHash], 0) for one in orders}
+    stakes = {one.orderHash: matching.workerpool_stake(one.order.price) for one in orders if one.order.kind == _POOL}
+    sellers = [one.signer for one in orders if stakes.get(one.orderHash)]
+    accounts = client.chain.accounts(sellers) if sellers else {}
+
+    def at_once(one: PublishedOrder) -> int:
+        stake = stakes.get(one.orderHash)
+        return accounts[one.signer].stake // stake if stake else left[one.orderHash]
+
+    return [Serving(one, left[one.orderHash], at_once(one)) for one in orders]
+
+
+def _lacking(one: Serving, wanted: Wanted) -> Sequence[Reason]:
+    """Return what an order lacks on the chain: tasks that are left, or its owner's stake for them."""
+    order = one.published.order
+    if one.left < wanted.tasks:
+        if one.left <= 0:
+            return [_reason(matching.CONSUMED, f"{order.kind}order is fully consumed")]
+        return [_reason("volume", f"{one.left} tasks are left of it, {wanted.tasks} are wanted")]
+    if one.at_once < wanted.tasks:
+        stake = matching.workerpool_stake(order.price)
+        has = "does not cover" if wanted.tasks == 1 else f"covers {one.at_once} tasks and not {wanted.tasks}:"
+        text = f"its owner's stake {has} the {format_rlc(stake)} that a task needs"
+        return [_reason(matching.WORKERPOOL_STAKE, text)]
     return []
-
-
-def _unstaked(client: IExec, published: PublishedOrder) -> Sequence[Reason]:
-    needed = matching.workerpool_stake(published.order.price)
-    stake = client.chain.account(published.signer).stake
-    if needed <= stake:
-        return []
-    text = f"its owner's stake of {format_rlc(stake)} does not cover the {format_rlc(needed)} that a task needs"
-    return [_reason(matching.WORKERPOOL_STAKE, text)]
 
 
 def _reason(code: str, message: str) -> Reason:
     return Reason(code=code, message=message)
 
 
-def _explain(client: IExec, kind: str, wanted: Wanted) -> OrderMismatchError:
+def explain(client: IExec, kind: str, wanted: Wanted) -> OrderMismatchError:
     """Return the error that says which orders there are and what keeps them out, the nearest misses first."""
     parties = {name: "any" for name in ("app", "dataset", "workerpool", "requester") if name != kind}
     filters = {**parties, kind: getattr(wanted, kind) or "any"}
     raw = itertools.islice(client.market.orders(kind, page_size=_EXPLAINED, **filters), _EXPLAINED)
-    judged = [(order, _against(client, order, wanted)) for order in verified(client.chain, kind, raw)]
+    judged = _judged(client, verified(client.chain, kind, raw), wanted)
     judged.sort(key=lambda pair: (_distance(pair[1]), pair[0].order.price))
     reasons = [_candidate(order, found) for order, found in judged[:_SHOWN]]
     return OrderMismatchError(
@@ -126,6 +168,17 @@ def _explain(client: IExec, kind: str, wanted: Wanted) -> OrderMismatchError:
         context=_counted(judged),
         hint=_hint(kind, wanted, judged),
     )
+
+
+def _judged(
+    client: IExec, orders: Sequence[PublishedOrder], wanted: Wanted
+) -> list[tuple[PublishedOrder, Sequence[Reason]]]:
+    """Return orders with what keeps each of them out; the chain is asked about those that pass the rules."""
+    groups = cache(client.chain.group_member)
+    found = {one.orderHash: _against(one, wanted, groups) for one in orders}
+    for one in _standing(client, [one for one in orders if not found[one.orderHash]]):
+        found[one.published.orderHash] = _lacking(one, wanted)
+    return [(one, found[one.orderHash]) for one in orders]
 
 
 def _distance(found: Sequence[Reason]) -> int:

@@ -9,11 +9,15 @@ from iexec_nb.actions.base import Noun, file_at
 from iexec_nb.actions.secret_values import secret_value_of
 from iexec_nb.commands import command, noun
 from iexec_nb.errors import SecretExistsError, ValidationError
+from iexec_nb.protocol.cid import Location
+from iexec_nb.protocol.file_names import problem_of_name
 from iexec_nb.protocol.params import DROPBOX, IPFS, STORAGE_PROVIDERS
 from iexec_nb.protocol.receipts import EncryptedDataset, Pushed
 from iexec_nb.protocol.secrets import DROPBOX_TOKEN_NAME, IPFS_TOKEN_NAME
-from iexec_nb.protocol.types import Secret, shown
+from iexec_nb.protocol.types import Secret, shown, uint256
 
+MAX_BYTES = 16 * 2**30
+MAX_FILES = 10_000
 DEFAULT = "default"
 """What SDK 5 to 8 call the storage that was iExec's own."""
 
@@ -56,6 +60,63 @@ class StorageActions(Noun):
             return f"/ipfs/{self._client.ipfs.add(content)}"
         path = file_at(content, "give the path of one file, or bytes")
         return f"/ipfs/{self._client.ipfs.add(path)}"
+
+    @command(
+        "storage get /ipfs/QmW2WQi7j6c7UgJTarActp7tDNikE4B2qXtFCfLPdsgaTQ",
+        aliases=("download",),
+        raw=lambda path: {"path": str(path)},
+    )
+    def get(
+        self,
+        location: str,
+        path: str | Path | None = None,
+        /,
+        *,
+        force: bool = False,
+        max_bytes: int = MAX_BYTES,
+        max_files: int = MAX_FILES,
+    ) -> Path:
+        """Download a file or a folder from IPFS, check every byte of it against its CID, and return its path.
+
+        After an interruption the same call goes on from what has arrived.
+
+        Parameters
+        ----------
+        location
+            ``Qm...``, ``baf...``, ``/ipfs/<CID>`` or ``/ipfs/<CID>/folder/file``.
+        path
+            Where to; default: its name in the working folder. In a folder that exists it keeps its name.
+        force
+            Replace a file that is there.
+        max_bytes
+            More is refused; of a folder all its files count.
+        max_files
+            How many files and folders a folder may hold.
+
+        Returns
+        -------
+        Path
+            The file or the folder.
+
+        Raises
+        ------
+        ValidationError
+            When it is no place on IPFS, there is nothing that can be read, or there is a file at `path` already.
+        IpfsGatewayCallError
+            When no gateway sends the bytes that the CID names, or they are more than allowed.
+        UnsafeArchiveError
+            When the content would harm the machine.
+
+        Source
+        ------
+        Endpoint ``GET /ipfs/<CID>`` of the gateways, as CAR or raw blocks (IPFS Trustless Gateway).
+        """
+        place = Location.parse(location)
+        target = _target(path, (str(place.cid), *place.path)[-1])
+        if target.exists() and not target.is_dir() and not force:
+            raise ValidationError(f"{target} exists", hint="give another path, or force=True to replace it")
+        most, files = uint256(max_bytes, "max_bytes"), uint256(max_files, "max_files")
+        return self._client.ipfs.download(location, target, max_bytes=most, max_files=files)
 
     @command("storage init dropbox", js=("storage.pushStorageToken",), raw=_init_raw)
     def init(self, provider: str, /, *, token: Secret | None = None, force_update: bool = False) -> Pushed:
@@ -145,3 +206,16 @@ class StorageActions(Noun):
             f"({', '.join(STORAGE_PROVIDERS)})",
             hint=f"%iexec storage init {DROPBOX}",
         )
+
+
+def _target(given: object, name: str) -> Path:
+    """Return where something goes that has a name on IPFS, which somebody else chose and may be none for a file."""
+    try:
+        path = None if given is None else Path(given).expanduser()  # type: ignore[arg-type]
+        if path is not None and not path.is_dir():
+            return path
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValidationError(f"{shown(given)} is not a path", hint="give text or a pathlib.Path") from error
+    if problem := problem_of_name(name):
+        raise ValidationError(f"{problem}: {shown(name)}", hint="give the path of a file that does not exist")
+    return (path or Path()) / name

@@ -1,7 +1,7 @@
-"""Following deals to their end: the chain is asked in one batch a tick, the scheduler where it can be found.
+"""Following deals to their end: an update each time something changed, and an error that says what went wrong.
 
 The chain alone does not say that an app crashed: the task stays active until its deadline. The scheduler does say it,
-so both are read and a failed run is known within a tick. Ctrl-C stops the waiting, not the paid task.
+so `Poll` reads both and a failed run is known soon. Ctrl-C stops the waiting, not the paid task.
 """
 
 from __future__ import annotations
@@ -9,33 +9,24 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from iexec_nb.actions.offchain import FAILED_OFFCHAIN, output
+from iexec_nb.actions.poll import Poll, TaskState
 from iexec_nb.actions.updates import Update
-from iexec_nb.errors import (
-    ApiCallError,
-    IExecError,
-    TaskFailedError,
-    TaskTimeoutError,
-    ValidationError,
-    Web3ProviderError,
-)
-from iexec_nb.protocol.execution import Deal, Task, TaskStatus
+from iexec_nb.errors import IExecError, TaskFailedError, TaskTimeoutError, ValidationError, Web3ProviderError
+from iexec_nb.protocol.execution import Deal, TaskStatus
 from iexec_nb.protocol.types import shown
 
 if TYPE_CHECKING:
     from iexec_nb.client import IExec
-    from iexec_nb.services.workerpool import WorkerpoolApi
 
-on_update: Callable[[Iterator[Update], str], Iterator[Update]] | None = None
+on_update: Callable[[Iterator[Any], str], Iterator[Any]] | None = None
 """What shows people that something is waited for, and what to type to wait again: the notebook extension's progress."""
 
-_FIRST_TICK_S = 0.02
-_FAILED_OFFCHAIN = frozenset(
-    {"FAILED", "RUNNING_FAILED", "INITIALIZE_FAILED", "CONTRIBUTION_TIMEOUT", "FINALIZE_FAILED"}
-)
+_PHASES = ("failed", "timeout", "revealing", "running", "initialized")
 
 
 def watch(
@@ -62,28 +53,59 @@ def watch(
         Set when nobody wants to know any more.
     """
     end = math.inf if timeout_s is None else time.monotonic() + timeout_s
-    watched = tuple(taskids or deal.taskids)
-    api = scheduler(client, deal.workerpool.pointer)
-    last: tuple[object, ...] | None = None
-    tick = _FIRST_TICK_S
+    poll = Poll(client)
+    poll.add(deal, taskids)
+    one_task = taskids is not None and len(poll.taskids) == 1
     while True:
-        tasks, now = _read(client, deal, watched)
-        offchain = _offchain(api, tasks, now)
-        state = (tuple((task.status, task.timed_out(now)) for task in tasks), offchain)
-        if state != last:
-            last, tick = state, _FIRST_TICK_S
-            update = _update(deal, tasks, offchain, now)
-            yield update
-            if update.done:
-                return
-        left = end - time.monotonic()
-        if left <= 0:
+        if poll.tick():
+            yield update_of(deal, tuple(poll.states.values()), one_task=one_task)
+        if poll.done or not poll.pause(end, over):
             return
-        if over is None:
-            time.sleep(min(tick, left))
-        elif over.wait(min(tick, left)):
-            return
-        tick = min(tick * 1.5, client.poll_s)
+
+
+def update_of(deal: Deal, states: Sequence[TaskState], *, one_task: bool = False) -> Update:
+    """Return what the states of tasks of one deal say together.
+
+    Parameters
+    ----------
+    deal
+        The deal.
+    states
+        How far each of its tasks is.
+    one_task
+        Whether one task is watched and not its deal: then the events are those of a task.
+    """
+    completed = sum(state.task.status is TaskStatus.COMPLETED for state in states)
+    late = sum(state.task.timed_out(state.now) for state in states)
+    done = all(state.over for state in states)
+    phases = {state.phase for state in states}
+    whole = "completed" if completed == len(states) else next((one for one in _PHASES if one in phases), "matched")
+    unfinished = [state for state in states if state.task.status < TaskStatus.COMPLETED]
+    words = {state.offchain.lower() for state in unfinished if state.offchain} - {whole}
+    return Update(
+        phase=whole,
+        message=", ".join([f"{completed} of {len(states)} completed", *sorted(words)]),
+        deal=deal,
+        tasks=tuple(state.task for state in states),
+        event=_task_event(states[0]) if one_task else _deal_event(completed, late, len(states)),
+        completedTasksCount=completed,
+        failedTasksCount=sum(state.failed for state in states),
+        offchain=tuple((state.task.taskid, state.offchain) for state in unfinished if state.offchain),
+        done=done,
+        failed=done and completed < len(states),
+    )
+
+
+def _deal_event(completed: int, late: int, count: int) -> str:
+    if completed == count:
+        return "DEAL_COMPLETED"
+    return "DEAL_TIMEDOUT" if completed + late == count else "DEAL_UPDATED"
+
+
+def _task_event(state: TaskState) -> str:
+    if state.task.status in (TaskStatus.COMPLETED, TaskStatus.FAILED):
+        return f"TASK_{state.task.status.name}"
+    return "TASK_TIMEDOUT" if state.task.timed_out(state.now) else "TASK_UPDATED"
 
 
 def wait(updates: Iterator[Update], client: IExec, timeout_s: float | None, again: str) -> Update:
@@ -107,19 +129,31 @@ def wait(updates: Iterator[Update], client: IExec, timeout_s: float | None, agai
     TaskTimeoutError
         When a task passed its final deadline, or `timeout_s` its limit.
     """
-    update = None
-    try:
-        # To the end and no break: what shows the updates has to see that they ended.
-        for one in updates if on_update is None else on_update(updates, again):
-            update = one
-    except (KeyboardInterrupt, Web3ProviderError) as stop:
-        stop.add_note(stopped_note(again))
-        raise
-    if update is None or not update.done:
+    update = last_of(updates, again)
+    if not update.done:
         raise TaskTimeoutError(f"not finished after {timeout_s} s; the task goes on", hint=f"go on waiting: {again}")
     if update.failed:
         raise failure(client, update)
     return update
+
+
+def last_of(updates: Iterator[Update], again: str) -> Update:
+    """Return the last of the updates that `watch` yields, and show people that something is waited for.
+
+    Parameters
+    ----------
+    updates
+        There is always one: `watch` yields at once.
+    again
+        What to type to wait again; somebody who stops the waiting is told.
+    """
+    followed: Iterator[Update] = updates if on_update is None else on_update(updates, again)
+    try:
+        # To the end and no break: what shows the updates has to see that they ended.
+        return deque(followed, maxlen=1).pop()
+    except (KeyboardInterrupt, Web3ProviderError) as stop:
+        stop.add_note(stopped_note(again))
+        raise
 
 
 def stopped_note(again: str) -> str:
@@ -143,15 +177,10 @@ def seconds(timeout_s: object) -> float | None:
 def failure(client: IExec, update: Update) -> IExecError:
     """Return the error for a deal that did not end well, with the app's own output where the scheduler gives it."""
     words = dict(update.offchain)
-    broken = next((t for t in update.tasks if words.get(t.taskid) in _FAILED_OFFCHAIN), None)
+    broken = next((task for task in update.tasks if words.get(task.taskid) in FAILED_OFFCHAIN), None)
     if broken is None:
-        late = [task.taskid for task in update.tasks if task.status != TaskStatus.COMPLETED]
-        return TaskTimeoutError(
-            f"{len(late)} of {len(update.tasks)} tasks passed the deadline without a result",
-            context={"task": late[0] if late else "", "deal": update.deal.dealid},
-            hint=f"take the money back: iexec.deal.claim({update.deal.dealid!r})",
-        )
-    stdout, stderr, exit_code = _output(client, update.deal, broken)
+        return _late(update)
+    stdout, stderr, exit_code = output(client, update.deal, broken.taskid)
     return TaskFailedError(
         f"the app failed: {_last_line(stderr) or words[broken.taskid]}",
         stdout=stdout,
@@ -167,84 +196,16 @@ def failure(client: IExec, update: Update) -> IExecError:
     )  # fmt: skip
 
 
-def scheduler(client: IExec, workerpool: str) -> WorkerpoolApi | None:
-    """Return the API of a workerpool's scheduler, or None where compass does not know it or does not answer."""
-    try:
-        url = client.compass.api_url(workerpool) if client.compass else None
-        return client.workerpool_api(url) if url else None
-    except ApiCallError:
-        return None
-
-
-def _read(client: IExec, deal: Deal, taskids: Sequence[str]) -> tuple[tuple[Task, ...], datetime]:
-    return tuple(client.chain.deal_tasks(deal, taskids)), client.chain.now()
-
-
-def _offchain(api: WorkerpoolApi | None, tasks: Sequence[Task], now: datetime) -> tuple[tuple[str, str], ...]:
-    if api is None:
-        return ()
-    words = []
-    for task in tasks:
-        if task.status in (TaskStatus.COMPLETED, TaskStatus.FAILED):
-            continue
-        try:
-            answer = api.task(task.taskid)
-        except ApiCallError:
-            # What the scheduler says is a help, not a need: the chain decides.
-            continue
-        if answer is not None:
-            words.append((task.taskid, shown(answer.get("currentStatus"), 40)))
-    return tuple(words)
-
-
-def _update(deal: Deal, tasks: tuple[Task, ...], offchain: tuple[tuple[str, str], ...], now: datetime) -> Update:
-    words = dict(offchain)
-    completed = sum(task.status == TaskStatus.COMPLETED for task in tasks)
-    crashed = sum(words.get(task.taskid) in _FAILED_OFFCHAIN for task in tasks)
-    late = sum(task.timed_out(now) for task in tasks)
-    over = completed + len({t.taskid for t in tasks if t.timed_out(now) or words.get(t.taskid) in _FAILED_OFFCHAIN})
-    done = over == len(tasks)
-    phase = _phase(tasks, words, completed, crashed, late)
-    parts = [f"{completed} of {len(tasks)} completed", *sorted({word.lower() for word in words.values()} - {phase})]
-    return Update(
-        phase=phase, message=", ".join(parts), deal=deal, tasks=tasks, offchain=offchain, done=done,
-        failed=done and completed < len(tasks),
-    )  # fmt: skip
-
-
-def _phase(tasks: Sequence[Task], words: dict[str, str], completed: int, crashed: int, late: int) -> str:
-    if completed == len(tasks):
-        return "completed"
-    if crashed:
-        return "failed"
-    if late:
-        return "timeout"
-    if any(task.status == TaskStatus.REVEALING for task in tasks):
-        return "revealing"
-    if any(word.startswith(("RUNNING", "CONSENSUS", "RESULT", "FINALIZ")) for word in words.values()):
-        return "running"
-    return "initialized" if any(task.status == TaskStatus.ACTIVE for task in tasks) else "matched"
-
-
-def _output(client: IExec, deal: Deal, task: Task) -> tuple[str, str, int | None]:
-    api = scheduler(client, deal.workerpool.pointer)
-    if api is None:
-        return "", "", None
-    exit_code = None
-    try:
-        replicates = (api.task(task.taskid) or {}).get("replicates") or [{}]
-        code = replicates[0].get("appExitCode")
-        exit_code = code if type(code) is int else None
-        if client.signer is None or client.signer.address != deal.requester:
-            return "", "", exit_code
-        logs = api.logs(task.taskid, client.signer, client.chain.chain_id)
-    except (ApiCallError, AttributeError, IndexError, TypeError):
-        return "", "", exit_code
-    return _joined(logs, "stdout"), _joined(logs, "stderr"), exit_code
-
-
-def _joined(logs: Sequence[object], name: str) -> str:
-    return "\n".join(str(log.get(name) or "") for log in logs if isinstance(log, dict))
+def _late(update: Update) -> TaskTimeoutError:
+    late = [task for task in update.tasks if task.status is not TaskStatus.COMPLETED]
+    claimed = all(task.status is TaskStatus.FAILED for task in late)
+    again = f"take the money back: iexec.deal.claim({update.deal.dealid!r})"
+    return TaskTimeoutError(
+        f"{len(late)} of {len(update.tasks)} tasks passed the deadline without a result"
+        + (" and were claimed: the money is back" if claimed else ""),
+        context={"task": late[0].taskid if late else "", "deal": update.deal.dealid},
+        hint="run it again, on another workerpool" if claimed else again,
+    )
 
 
 def _tail(text: str, lines: int = 8) -> str:

@@ -88,7 +88,7 @@ class Call:
 
     def on(self, client: Any) -> Any:
         """Return what the verb returns on this client (an `IExec`)."""
-        noun = getattr(client, self.command.noun)
+        noun = getattr(client, self.command.attribute)
         return getattr(noun, self.command.function.__name__)(*self.args, **self.kwargs)
 
 
@@ -308,7 +308,7 @@ def _leading(words: Sequence[str]) -> list[str]:
         if name in _VALUES and "=" not in word:
             _taken(rest, "Amount" if name == "gasprice" else "")
         elif name is None and word != "-h":
-            leading.append(word)
+            leading.append(word if leading else word.replace("_", "-"))
         elif name is not None and name not in FLAGS and name not in _VALUES and len(leading) > 1:
             break
     return leading

@@ -34,6 +34,7 @@ def help_text(words: Sequence[str], program: str = "%iexec", width: int = 100) -
         When `words` begins with no known noun or verb.
     """
     known = [word for word in split(words)[0] if not word.startswith("-")]
+    known[:1] = [word.replace("_", "-") for word in known[:1]]
     found, _ = find(known)
     if known and found is None and (known[0] not in NOUNS or len(known) > 1):
         raise unknown(known, program)

@@ -67,6 +67,11 @@ class Command:
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
     @property
+    def attribute(self) -> str:
+        """The name by which a client has the noun."""
+        return self.noun.replace("-", "_")
+
+    @property
     def line(self) -> str:
         """The words that call it: ``app deploy``, or ``info`` where the noun is not needed."""
         return self.verb if self.shortcut else f"{self.noun} {self.verb}"
@@ -137,9 +142,10 @@ def find(words: Sequence[str]) -> tuple[Command | None, int]:
         return short, 1
     if len(words) < 2:
         return None, 0
-    if exact := COMMANDS.get((words[0], words[1].replace("_", "-"))):
+    name, verb = (word.replace("_", "-") for word in words[:2])
+    if exact := COMMANDS.get((name, verb)):
         return exact, 2
-    same = (one for one in COMMANDS.values() if one.noun == words[0] and words[1] in one.aliases)
+    same = (one for one in COMMANDS.values() if one.noun == name and words[1] in one.aliases)
     return next(same, None), 2
 
 

@@ -25,7 +25,6 @@ from iexec_nb.protocol.units import format_ether, format_rlc
 TEXT_LIMIT = 200
 _TITLE_LIMIT = 1000
 _LIST_LIMIT = 3
-_FILES_LIMIT = 50
 _HEX = re.compile(r"0x[0-9a-fA-F]{24,}")
 _AMOUNT = re.compile(r"\w*[pP]rice|stake|locked|workerStake|amount|total|total_cost|nRLC|cost")
 _UNITS = {
@@ -130,6 +129,31 @@ def run_view(run: Any) -> View:
     return View("Run", tuple(rows))
 
 
+def quote_view(quote: Any) -> View:
+    """Return the view of what a run would cost: prices, gas, what is there to pay it with, and what is in the way."""
+    prices = ("total", "appprice", "datasetprice", "workerpoolprice")
+    rows = [_amount_row(name, getattr(quote, name)) for name in prices]
+    rows += [_row(name, getattr(quote, name)) for name in ("volume", "category", "app", "dataset", "workerpool")]
+    rows += [_row("gas", quote.gas.note)] if quote.gas.fee is None else [Row("gas", format_ether(quote.gas.fee))]
+    money = ("stake", "stakeAfter", "missing", "allowance", "nRLC")
+    if quote.requester is not None:
+        rows.append(_row("requester", quote.requester))
+        rows += [_amount_row(name, value) for name in money if (value := getattr(quote, name)) is not None]
+        rows.append(_row("wei", quote.wei))
+    rows += [Row("✖ not ready", problem) for problem in quote.problems] or [Row("ready", "✔ nothing stands against it")]
+    rows += [Row("to type", hint) for hint in dict.fromkeys(quote.hints) if hint]
+    return View("Quote", tuple(rows))
+
+
+def cost_view(cost: Any) -> View:
+    """Return the view of what a run cost: prices for a task, the whole, what came back, and the gas."""
+    rows = [_amount_row(name, getattr(cost, name)) for name in ("app", "dataset", "workerpool")]
+    rows += [_row("volume", cost.volume), _amount_row("total", cost.total)]
+    rows += [_amount_row("refunded", cost.refunded)] if cost.refunded else []
+    rows += [Row("gas", format_ether(cost.fee))] if cost.fee is not None else []
+    return View("Cost of a run", tuple(rows))
+
+
 def sent_view(sent: Any) -> View:
     """Return the view of money that was sent: RLC and ether have the same field, and the currency says which it is."""
     amount = _number_row("amount" if sent.currency == "RLC" else "wei", sent.amount)
@@ -140,19 +164,6 @@ def sent_view(sent: Any) -> View:
 def wallet_file_view(file: Any) -> View:
     """Return the view of a wallet's file: whose, and the name only, because its folder tells who works here."""
     return View("Wallet file", (_row("address", file.address), _row("file", file.path)))
-
-
-def result_view(result: Any) -> View:
-    """Return the view of the files of a result: their names and sizes, and whether the content was checked."""
-    agreed = {True: "✔ what the workers agreed on", False: "✖ NOT what the workers agreed on", None: "not checked"}
-    head = [Row("digest", agreed[result.verified]), _row("encrypted", result.encrypted)]
-    if result.task is not None:
-        head.append(_row("taskid", result.task.taskid))
-    names = list(result)
-    files = [Row(name, f"{len(result[name]):,} bytes") for name in names[:_FILES_LIMIT]]
-    rest = [Row("…", f"{len(names) - _FILES_LIMIT:,} more files")] if len(names) > _FILES_LIMIT else []
-    caption = f"Result: {len(names):,} file{'' if len(names) == 1 else 's'}"
-    return View(caption, (*head, *files, *rest))
 
 
 def _html_value(row: Row) -> str:
@@ -215,13 +226,17 @@ def _list_row(name: str, items: list[str]) -> Row:
 
 def _number_row(name: str, value: int) -> Row:
     if _AMOUNT.fullmatch(name):
-        text = format_rlc(value)
-        return Row(name, f"{text} ({value:,} nRLC)", text)
+        return _amount_row(name, value)
     if name == "wei":
         text = format_ether(value)
         return Row(name, f"{text} ({value:,} wei)", text)
     unit = _UNITS.get(name, "")
     return Row(name, f"{value:,} {unit[:-1] if value == 1 and len(unit) > 1 else unit}" if unit else str(value))
+
+
+def _amount_row(name: str, value: int) -> Row:
+    text = format_rlc(value)
+    return Row(name, f"{text} ({value:,} nRLC)", text)
 
 
 def _text_row(name: str, value: str) -> Row:
@@ -270,15 +285,17 @@ _CAPTIONS = {
 
 def register(ip: Any) -> None:
     """Register HTML and plain text for every record on an IPython shell; doing it twice changes nothing."""
+    rich, text = _formatters(ip)
     for (module, name), view in _VIEWS.items():
-        rich, text = _formatters(ip)
         rich.for_type_by_name(module, name, _as_html(view))
-        text.for_type_by_name(module, name, _as_text(view))
+        text.for_type_by_name(module, name, _as_text(_as_plain(view)))
+    rich.for_type_by_name(*_RESULT, _result_html)
+    text.for_type_by_name(*_RESULT, _as_text(_result_text))
 
 
 def unregister(ip: Any) -> None:
     """Take back what `register` did; harmless where nothing was registered."""
-    for module, name in _VIEWS:
+    for module, name in (*_VIEWS, _RESULT):
         for formatter in _formatters(ip):
             formatter.pop(f"{module}.{name}", None)
 
@@ -292,12 +309,28 @@ def _as_html(view: Callable[[Any], View]) -> Callable[[Any], str]:
     return lambda record: html(view(record))
 
 
-def _as_text(view: Callable[[Any], View]) -> Callable[[Any, Any, bool], None]:
+def _as_plain(view: Callable[[Any], View]) -> Callable[[Any], str]:
+    return lambda record: plain(view(record))
+
+
+def _as_text(told: Callable[[Any], str]) -> Callable[[Any, Any, bool], None]:
     def write(record: Any, printer: Any, cycle: bool) -> None:
         # Inside a list or dict one line is enough.
-        printer.text(plain(view(record)) if len(printer.stack) == 1 else repr(record))
+        printer.text(told(record) if len(printer.stack) == 1 else repr(record))
 
     return write
+
+
+def _result_html(result: Any) -> str:
+    from iexec_nb.notebook.result_view import result_html
+
+    return result_html(result)
+
+
+def _result_text(result: Any) -> str:
+    from iexec_nb.notebook.result_view import result_text
+
+    return result_text(result)
 
 
 def _captioned(caption: str) -> Callable[[Any], View]:
@@ -310,7 +343,9 @@ _VIEWS: dict[tuple[str, str], Callable[[Any], View]] = {
     for name, caption in names.items()
 } | {
     ("iexec_nb.actions.run", "Run"): run_view,
-    ("iexec_nb.actions.outcome", "Result"): result_view,
+    ("iexec_nb.protocol.quotes", "Quote"): quote_view,
+    ("iexec_nb.protocol.quotes", "RunCost"): cost_view,
     ("iexec_nb.protocol.receipts", "Sent"): sent_view,
     ("iexec_nb.protocol.receipts", "WalletFile"): wallet_file_view,
 }
+_RESULT = ("iexec_nb.actions.outcome", "Result")

@@ -77,8 +77,11 @@ def load_ipython_extension(ip: Any) -> None:
     display.register(ip)
     completion.register(ip)
     from iexec_nb.actions import watch
+    from iexec_nb.notebook import transfer
+    from iexec_nb.services import transfers
 
     watch.on_update = _drawn
+    transfers.on_download = transfer.drawn
 
 
 def unload_ipython_extension(ip: Any) -> None:
@@ -88,8 +91,10 @@ def unload_ipython_extension(ip: Any) -> None:
     display.unregister(ip)
     completion.unregister(ip)
     from iexec_nb.actions import watch
+    from iexec_nb.services import transfers
 
     watch.on_update = None
+    transfers.on_download = None
 
 
 def _drawn(updates: Iterator[Any], again: str) -> Iterator[Any]:

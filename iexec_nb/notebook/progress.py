@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from types import TracebackType
@@ -26,6 +27,13 @@ _TICK_S = 1.0
 _EXPECTED = ("matched", "initialized", "running", "completed")
 _BAD = "var(--jp-error-color1,#b3261e)"
 _BOX = "border-left:4px solid {colour};padding:2px 0 2px 10px;margin:4px 0;color:inherit;overflow-wrap:anywhere"
+_GOOD = "var(--jp-success-color1,#2e7d32)"
+_BAR = (
+    "display:flex;max-width:40em;height:0.6em;margin:4px 0;border:1px solid var(--jp-border-color1,"
+    "rgba(128,128,128,0.6));border-radius:3px;overflow:hidden"
+)
+_ENOUGH = 3
+"""Tasks that have to be over before anything is said about the others."""
 _CALM = "var(--jp-border-color1,rgba(128,128,128,0.6))"
 
 Show = Callable[[dict[str, str], bool, bool], None]
@@ -53,6 +61,33 @@ class Update(Protocol):
 
 
 U = TypeVar("U", bound=Update)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """How many tasks there are, are completed, failed, and are on their way."""
+
+    total: int
+    completed: int
+    failed: int
+    running: int
+
+    @property
+    def over(self) -> int:
+        return self.completed + self.failed
+
+    @property
+    def waiting(self) -> int:
+        return max(self.total - self.over - self.running, 0)
+
+    @classmethod
+    def of(cls, update: Update | None) -> _Counts | None:
+        """Return the counts of an update about several tasks, or None."""
+        total = getattr(update, "tasksCount", 0)
+        if total < 2:
+            return None
+        completed, failed = (getattr(update, f"{name}TasksCount") for name in ("completed", "failed"))
+        return cls(total, completed, failed, getattr(update, "runningTasksCount", total - completed - failed))
 
 
 def follow(
@@ -111,6 +146,7 @@ class Panel:
         self._show = show or (_notebook_output() if in_notebook() else _print_line)
         self._began = clock()
         self._phases: dict[str, float] = {}
+        self._over_before: int | None = None
         self._last: Update | None = None
         self._error = ""
         self._interrupted = False
@@ -146,6 +182,9 @@ class Panel:
         """Take in an update and draw it, once the delay has passed."""
         with self._lock:
             self._last = update
+            counts = _Counts.of(update)
+            if counts is not None and self._over_before is None:
+                self._over_before = counts.over
             self._phases.setdefault(update.phase, self._clock() - self._began)
             self._draw_when_due()
 
@@ -161,7 +200,8 @@ class Panel:
         return (
             f'<div class="iexec-nb" style="{_BOX.format(colour=colour)}">'
             f"<div{live}><strong>{escape(clean(self._title))}</strong>: {escape(self._state())}</div>"
-            f"<div>{escape(self._timeline())}</div>{note}<div>{' · '.join(self._facts())}</div></div>"
+            f"{self._bar() or f'<div>{escape(self._timeline())}</div>'}{note}"
+            f"<div>{' · '.join(self._facts())}</div></div>"
         )
 
     def _keep_drawing(self) -> None:
@@ -177,9 +217,16 @@ class Panel:
             self._draw()
 
     def _draw(self) -> None:
-        state = self._state() + self._note()
+        state = self._mark()
         self._show({"text/plain": self.text(), "text/html": self.html()}, self._shown is not None, state != self._shown)
         self._shown = state
+
+    def _mark(self) -> str:
+        """Return what is a change that is worth a line of text: of many tasks every tenth part, and each failure."""
+        counts = _Counts.of(self._last)
+        if counts is None or self._interrupted or self._error or (self._last is not None and self._last.done):
+            return self._state() + self._note()
+        return f"{counts.over * 10 // counts.total} {counts.failed} of {counts.total}"
 
     def _state(self) -> str:
         if self._interrupted:
@@ -205,17 +252,48 @@ class Panel:
             steps += [f"○ {name}" for name in _EXPECTED[reached + 1 :]]
         return " → ".join(steps)
 
+    def _bar(self) -> str:
+        """Return the counts of many tasks as a bar with signs and words below it, or nothing for one task."""
+        counts = _Counts.of(self._last)
+        if counts is None:
+            return ""
+        parts = "".join(
+            f'<div style="width:{100 * number / counts.total:.2f}%;background:{colour}"></div>'
+            for number, colour in ((counts.completed, _GOOD), (counts.failed, _BAD), (counts.running, _CALM))
+        )
+        numbers = (
+            ("✔", counts.completed, "completed"), ("✖", counts.failed, "failed"), ("▶", counts.running, "running"),
+            ("○", counts.waiting, "waiting"),
+        )  # fmt: skip
+        words = " · ".join(f"{sign} {number} {word}" for sign, number, word in numbers if number)
+        return (
+            f'<div role="progressbar" aria-valuemin="0" aria-valuemax="{counts.total}" aria-valuenow="{counts.over}" '
+            f'aria-label="tasks that are over" style="{_BAR}">{parts}</div><div>{words}</div>'
+        )
+
     def _note(self) -> str:
         if not self._interrupted:
             return ""
-        return "The paid task goes on." + (f" To watch again: {clean(self._reattach)}" if self._reattach else "")
+        goes_on = "The paid task goes on." if _Counts.of(self._last) is None else "What was paid goes on."
+        return goes_on + (f" To watch again: {clean(self._reattach)}" if self._reattach else "")
 
     def _facts(self) -> list[str]:
         end = self._clock() if self._ended is None else self._ended
         final = getattr(getattr(self._last, "deal", None), "finalTime", None)
         over = self._last is not None and self._last.done
         deadline = [f"deadline {moment(final)}"] if isinstance(final, datetime) and not over else []
-        return [f"elapsed {_duration(end - self._began)}", *deadline]
+        return [f"elapsed {_duration(end - self._began)}", *self._left(end - self._began), *deadline]
+
+    def _left(self, elapsed_s: float) -> list[str]:
+        """Return how long many tasks are going to take, by those that are over."""
+        counts = _Counts.of(self._last)
+        if counts is None or self._ended is not None:
+            return []
+        # What was over when the watching began says nothing about how fast tasks are.
+        over = counts.over - (self._over_before or 0)
+        if over < _ENOUGH or counts.over == counts.total:
+            return []
+        return [f"about {_duration(elapsed_s / over * (counts.total - counts.over))} left"]
 
 
 def _duration(seconds: float) -> str:

@@ -1,9 +1,8 @@
-"""Names of content on IPFS: the bytes that the chain keeps for them, and the check that a gateway told the truth.
+"""Names of content on IPFS, and the bytes that the chain keeps for them.
 
 An app or dataset entry stores where its content lies as multiaddr bytes, and a result is named by its CID. A gateway is
 a stranger: what it sends is worth something only when the bytes hash to the name that was asked for. This file parses
-and writes both forms and computes, in one pass and without keeping the content, the CID that an IPFS node with default
-settings gives to a file (chunks of 256 KiB, 174 links per node, balanced tree).
+and writes both forms and holds a block against its name; what a file or folder is made of stands in `unixfs`.
 """
 
 from __future__ import annotations
@@ -15,16 +14,20 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from iexec_nb.errors import ValidationError
 from iexec_nb.protocol.types import shown
 
-CHUNK_BYTES = 262_144
-LINKS_PER_NODE = 174
+DAG_PB = 0x70
+RAW = 0x55
+SHA256 = 0x12
+IDENTITY = 0x00
+MAX_INLINE_BYTES = 128
+"""The most that a CID may hold itself instead of a hash; longer ones are refused by every implementation."""
 
-_DAG_PB = 0x70
-_RAW = 0x55
-_SHA256_PREFIX = b"\x12\x20"
+_MAX_TEXT = 320
+_MAX_PATH = 4096
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _P2P = 421
 
@@ -32,7 +35,8 @@ _P2P = 421
 # --- varints and base58 --------------------------------------------------------------------------------------------
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """Return a number in the form in which small ones are short: seven bits a byte, the lowest first."""
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -41,7 +45,7 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """Return the number at `at` and the position after it; ``ValueError`` when it is cut or not the shortest form."""
     number = 0
     for index in range(9):
@@ -76,9 +80,30 @@ def _base58_decode(text: str) -> bytes:
 # --- CIDs ----------------------------------------------------------------------------------------------------------
 
 
+class Hash(Protocol):
+    """A hash that takes bytes as they come."""
+
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
+        """Add the next bytes."""
+
+    def digest(self) -> bytes:
+        """Return the hash of the bytes so far."""
+
+
+# By multicodec, with the length of the digest; only hashes whose collisions nobody can make: SHA-1 is not among them.
+_HASHES: dict[int, tuple[Callable[[], Hash], int]] = {
+    SHA256: (hashlib.sha256, 32),
+    0x13: (hashlib.sha512, 64),
+    0x14: (hashlib.sha3_512, 64),
+    0x16: (hashlib.sha3_256, 32),
+    0xB220: (lambda: hashlib.blake2b(digest_size=32), 32),
+    0xB240: (hashlib.blake2b, 64),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Cid:
-    """A content identifier whose hash is SHA-256.
+    """A content identifier whose hash can be computed here, or which holds its few bytes itself.
 
     Parameters
     ----------
@@ -87,12 +112,15 @@ class Cid:
     codec
         Multicodec of the block that it names: 0x70 (dag-pb, a UnixFS node) or 0x55 (the raw bytes), or another one.
     digest
-        SHA-256 of that block, 32 bytes.
+        Hash of that block, 32 bytes for SHA-256; for the identity "hash" the block itself, at most 128 bytes.
+    hash_code
+        Multicodec of the hash: 0x12 (SHA-256), 0x00 (identity), or SHA-512, SHA3 and BLAKE2b.
     """
 
     version: int
     codec: int
     digest: bytes
+    hash_code: int = SHA256
 
     @classmethod
     def parse(cls, text: str) -> Cid:
@@ -101,40 +129,77 @@ class Cid:
         Parameters
         ----------
         text
-            Base58 (``Qm...``, ``z...``), base32 (``b...``) or base16 (``f...``) form.
+            Base58 (``Qm...``, ``z...``), base32 (``b...``), base36 (``k...``) or base16 (``f...``) form.
 
         Raises
         ------
         ValidationError
-            When it is not a CID, names something inside a folder, or uses a hash other than SHA-256.
+            When it is not a CID, names something inside a folder, or uses a hash that is not known here.
         """
         bare = re.sub(r"\A/(?:ipfs|p2p)/", "", text) if isinstance(text, str) else ""
         try:
-            return cls._from_bytes(_cid_bytes(bare.rstrip("/")))
+            return cls.from_bytes(_cid_bytes(bare.rstrip("/")))
         except (ValueError, binascii.Error) as error:
             raise ValidationError(
                 f"{shown(text)} is not a CID that can be checked",
-                context={"rule": "a CID of version 0 or 1 whose hash is SHA-256"},
+                context={"rule": "a CID of version 0 or 1 whose hash is SHA-256 or another safe one"},
                 hint="give it as Qm..., baf... or /ipfs/Qm...",
             ) from error
 
     @classmethod
-    def _from_bytes(cls, raw: bytes) -> Cid:
-        if raw[:2] == _SHA256_PREFIX and len(raw) == 34:
-            return cls(0, _DAG_PB, raw[2:])
-        version, at = _read_varint(raw, 0)
-        codec, at = _read_varint(raw, at)
-        if version != 1 or raw[at : at + 2] != _SHA256_PREFIX or len(raw) != at + 34:
-            raise ValueError("not a CID with a SHA-256 hash")
-        return cls(1, codec, raw[at + 2 :])
+    def from_bytes(cls, raw: bytes) -> Cid:
+        """Read the binary form, all of it; ``ValueError`` for anything else."""
+        cid, end = cls.read(raw, 0)
+        if end != len(raw):
+            raise ValueError("something follows the CID")
+        return cid
+
+    @classmethod
+    def read(cls, raw: bytes, at: int) -> tuple[Cid, int]:
+        """Read the binary form at a position and return it with the position after it; ``ValueError`` otherwise."""
+        if raw[at : at + 2] == b"\x12\x20":
+            if len(raw) < at + 34:
+                raise ValueError("cut short")
+            return cls(0, DAG_PB, bytes(raw[at + 2 : at + 34])), at + 34
+        version, at = read_varint(raw, at)
+        codec, at = read_varint(raw, at)
+        kind, at = read_varint(raw, at)
+        size, at = read_varint(raw, at)
+        expected = size if kind == IDENTITY and size <= MAX_INLINE_BYTES else _HASHES.get(kind, (None, -1))[1]
+        if version != 1 or size != expected or len(raw) < at + size:
+            raise ValueError("not a CID whose hash is known")
+        return cls(1, codec, bytes(raw[at : at + size]), kind), at + size
+
+    @classmethod
+    def of(cls, block: bytes | memoryview, codec: int = RAW) -> Cid:
+        """Return the CID of version 1, with SHA-256, of a block."""
+        return cls(1, codec, hashlib.sha256(block).digest())
 
     @property
     def multihash(self) -> bytes:
-        """The hash with its type and length in front, 34 bytes."""
-        return _SHA256_PREFIX + self.digest
+        """The hash with its type and length in front, 34 bytes for SHA-256."""
+        return varint(self.hash_code) + varint(len(self.digest)) + self.digest
+
+    @property
+    def inline(self) -> bytes | None:
+        """The block itself, where the CID holds it."""
+        return self.digest if self.hash_code == IDENTITY else None
+
+    def hasher(self) -> Hash | None:
+        """Return a new hash of the kind that the CID has; None where it holds the block itself."""
+        return None if self.hash_code == IDENTITY else _HASHES[self.hash_code][0]()
+
+    def names(self, *parts: bytes | bytearray | memoryview) -> bool:
+        """Return whether the block that consists of these parts is the one that the CID names."""
+        hasher = self.hasher()
+        if hasher is None:
+            return b"".join(parts) == self.digest
+        for part in parts:
+            hasher.update(part)
+        return hasher.digest() == self.digest
 
     def __bytes__(self) -> bytes:
-        return self.multihash if self.version == 0 else b"\x01" + _varint(self.codec) + self.multihash
+        return self.multihash if self.version == 0 else b"\x01" + varint(self.codec) + self.multihash
 
     def __str__(self) -> str:
         if self.version == 0:
@@ -142,8 +207,50 @@ class Cid:
         return "b" + base64.b32encode(bytes(self)).decode().lower().rstrip("=")
 
 
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where content lies: a CID, and the names to follow from there through folders.
+
+    Parameters
+    ----------
+    cid
+        Of the file or the folder where the path begins.
+    path
+        Names inside, from the outermost folder on; empty for the CID itself.
+    """
+
+    cid: Cid
+    path: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Location:
+        """Read a CID, ``/ipfs/<cid>``, ``/ipfs/<cid>/folder/file``, ``ipfs://<cid>/file`` or ``/p2p/<cid>``.
+
+        Raises
+        ------
+        ValidationError
+            When there is no CID that can be checked, or the path is not in its plain form.
+        """
+        bare = re.sub(r"\A(?:/ipfs/|/p2p/|ipfs://)", "", text) if isinstance(text, str) else ""
+        first, *path = bare.removesuffix("/").split("/")
+        if len(bare) > _MAX_PATH or any(part in ("", ".", "..") or "\0" in part for part in path):
+            raise ValidationError(
+                f"{shown(text)} is not a place on IPFS", hint="give it as /ipfs/Qm... or /ipfs/Qm.../folder/file"
+            )
+        try:
+            return cls(Cid.parse(first), tuple(path))
+        except ValidationError as error:
+            # What was given, and not the part of it that was taken for a CID.
+            raise ValidationError(
+                f"{shown(text)} is not a CID that can be checked", context=error.context, hint=error.hint
+            ) from error
+
+    def __str__(self) -> str:
+        return "/".join((str(self.cid), *self.path))
+
+
 def _cid_bytes(text: str) -> bytes:
-    if len(text) > 128:
+    if len(text) > _MAX_TEXT:
         raise ValueError("too long")
     if len(text) == 46 and text.startswith("Qm"):
         return _base58_decode(text)
@@ -152,9 +259,18 @@ def _cid_bytes(text: str) -> bytes:
         return _binary_cid(base64.b32decode(rest.upper() + "=" * (-len(rest) % 8)))
     if kind == "z":
         return _binary_cid(_base58_decode(rest))
+    if kind in ("k", "K"):
+        return _binary_cid(_base36_decode(rest))
     if kind in ("f", "F"):
         return _binary_cid(bytes.fromhex(rest))
     raise ValueError("no such form")
+
+
+def _base36_decode(text: str) -> bytes:
+    if not re.fullmatch(r"[0-9a-zA-Z]+", text):
+        raise ValueError("not base36")
+    number = int(text, 36)
+    return b"\0" * (len(text) - len(text.lstrip("0"))) + number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
 def _binary_cid(raw: bytes) -> bytes:
@@ -162,215 +278,6 @@ def _binary_cid(raw: bytes) -> bytes:
     if raw[:1] != b"\x01":
         raise ValueError("not version 1")
     return raw
-
-
-# --- the tree of blocks that a node makes of a file ------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    cid: Cid
-    file_bytes: int
-    dag_bytes: int
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    return bytes([number << 3 | 2]) + _varint(len(payload)) + payload
-
-
-class _Tree:
-    """Balanced UnixFS tree of one file, built leaf by leaf; it holds at most 174 hashes per level."""
-
-    def __init__(self, version: int, raw_leaves: bool, chunk_bytes: int, links_per_node: int) -> None:
-        self._version = version
-        self._raw_leaves = raw_leaves
-        self._chunk_bytes = chunk_bytes
-        self._links = links_per_node
-        self._rest = bytearray()
-        self._levels: list[list[_Node]] = [[]]
-
-    def update(self, data: bytes | bytearray | memoryview) -> None:
-        view = memoryview(data).cast("B")
-        if self._rest:
-            missing = self._chunk_bytes - len(self._rest)
-            self._rest += view[:missing]
-            view = view[missing:]
-            if len(self._rest) < self._chunk_bytes:
-                return
-            self._push(self._leaf(memoryview(bytes(self._rest))), 0)
-            self._rest.clear()
-        whole = len(view) - len(view) % self._chunk_bytes
-        for at in range(0, whole, self._chunk_bytes):
-            self._push(self._leaf(view[at : at + self._chunk_bytes]), 0)
-        self._rest += view[whole:]
-
-    def root(self) -> Cid:
-        """Return the CID of everything so far; `update` may go on afterwards."""
-        levels = [list(level) for level in self._levels]
-        if self._rest or levels == [[]]:
-            self._push(self._leaf(memoryview(bytes(self._rest))), 0, levels)
-        height = 0
-        while height + 1 < len(levels) or len(levels[height]) > 1:
-            self._push(self._parent(levels[height]), height + 1, levels)
-            height += 1
-        return levels[height][0].cid
-
-    def _push(self, node: _Node, height: int, levels: list[list[_Node]] | None = None) -> None:
-        levels = self._levels if levels is None else levels
-        if height == len(levels):
-            levels.append([])
-        # A full node is closed only when another child comes: 174 chunks are one node, not a node in a node.
-        if len(levels[height]) == self._links:
-            self._push(self._parent(levels[height]), height + 1, levels)
-            levels[height] = []
-        levels[height].append(node)
-
-    def _leaf(self, chunk: memoryview) -> _Node:
-        size = len(chunk)
-        if self._raw_leaves:
-            return _Node(Cid(1, _RAW, hashlib.sha256(chunk).digest()), size, size)
-        head = b"\x08\x02" + (b"\x12" + _varint(size) if size else b"")
-        tail = b"\x18" + _varint(size)
-        head = b"\x0a" + _varint(len(head) + size + len(tail)) + head
-        hasher = hashlib.sha256(head)
-        hasher.update(chunk)
-        hasher.update(tail)
-        return _Node(Cid(self._version, _DAG_PB, hasher.digest()), size, len(head) + size + len(tail))
-
-    def _parent(self, children: list[_Node]) -> _Node:
-        links = b"".join(
-            _field(2, _field(1, bytes(child.cid)) + b"\x12\x00\x18" + _varint(child.dag_bytes)) for child in children
-        )
-        size = sum(child.file_bytes for child in children)
-        sizes = b"".join(b"\x20" + _varint(child.file_bytes) for child in children)
-        block = links + _field(1, b"\x08\x02\x18" + _varint(size) + sizes)
-        cid = Cid(self._version, _DAG_PB, hashlib.sha256(block).digest())
-        return _Node(cid, size, len(block) + sum(child.dag_bytes for child in children))
-
-
-class Hasher:
-    """Compute the CID that ``ipfs add`` gives to a file, from its bytes as they come.
-
-    Parameters
-    ----------
-    versions
-        The CID versions wanted, 0 (dag-pb leaves) and 1 (raw leaves); both by default. Each costs a SHA-256 pass.
-    chunk_bytes
-        Size of a leaf in bytes.
-    links_per_node
-        Children of an inner node.
-    """
-
-    def __init__(self, *versions: int, chunk_bytes: int = CHUNK_BYTES, links_per_node: int = LINKS_PER_NODE) -> None:
-        self._trees = {
-            version: _Tree(version, version == 1, chunk_bytes, links_per_node) for version in versions or (0, 1)
-        }
-
-    def update(self, data: bytes | bytearray | memoryview) -> None:
-        """Add the next bytes of the file."""
-        for tree in self._trees.values():
-            tree.update(data)
-
-    def cid(self, version: int = 0) -> str:
-        """Return the CID of the bytes so far, as text.
-
-        Parameters
-        ----------
-        version
-            0 for ``Qm...``, 1 for ``baf...``; one of those given to the constructor.
-        """
-        return str(self._trees[version].root())
-
-
-def content_cid(data: bytes | bytearray | memoryview, version: int = 0) -> str:
-    """Return the CID that ``ipfs add`` gives to `data`, as text.
-
-    Parameters
-    ----------
-    data
-        The whole file.
-    version
-        0 for ``Qm...`` (default of a node), 1 for ``baf...``.
-    """
-    hasher = Hasher(version)
-    hasher.update(data)
-    return hasher.cid(version)
-
-
-class CidVerifier:
-    """Check bytes from a gateway against the CID that was asked for, as they come.
-
-    Files of one block and files laid out with a node's defaults are recognised; a CID of version 1 may have been made
-    with raw or with dag-pb leaves, so both are computed for it.
-
-    Parameters
-    ----------
-    cid
-        ``Qm...``, ``baf...`` or ``/ipfs/<cid>``.
-
-    Raises
-    ------
-    ValidationError
-        When `cid` is not a CID, or names something that is neither a UnixFS node nor a raw block.
-    """
-
-    def __init__(self, cid: str) -> None:
-        self.cid = Cid.parse(cid)
-        self._bytes = 0
-        self._raw = hashlib.sha256() if self.cid.codec == _RAW else None
-        if self.cid.codec not in (_DAG_PB, _RAW):
-            raise ValidationError(
-                f"the content of {self.cid} cannot be checked",
-                context={"codec": hex(self.cid.codec), "rule": "the CID of a file: codec 0x70 (dag-pb) or 0x55 (raw)"},
-                hint="add the file with `ipfs add` and use the CID that it prints",
-            )
-        leaves = () if self._raw else (False,) if self.cid.version == 0 else (True, False)
-        self._trees = [_Tree(self.cid.version, raw, CHUNK_BYTES, LINKS_PER_NODE) for raw in leaves]
-
-    def update(self, data: bytes | bytearray | memoryview) -> None:
-        """Add the next bytes that were received."""
-        self._bytes += len(memoryview(data).cast("B"))
-        if self._raw:
-            self._raw.update(data)
-        for tree in self._trees:
-            tree.update(data)
-
-    def finish(self) -> None:
-        """Accept the bytes or refuse them.
-
-        Raises
-        ------
-        ValidationError
-            When the bytes are not those that the CID names, or the file was added with a layout other than the default.
-        """
-        digests = [self._raw.digest()] if self._raw else [tree.root().digest for tree in self._trees]
-        if self.cid.digest not in digests:
-            raise ValidationError(
-                f"the bytes received are not the content of {self.cid}",
-                context={
-                    "received": f"{self._bytes} bytes",
-                    "rule": f"chunks of {CHUNK_BYTES} bytes, {LINKS_PER_NODE} links per node (the defaults of a node)",
-                },
-                hint="try another gateway; a file added with other settings cannot be checked from its bytes alone",
-            )
-
-
-def matches(cid: str, chunks: Iterable[bytes]) -> bool:
-    """Return whether the concatenated `chunks` are the content that `cid` names.
-
-    Raises
-    ------
-    ValidationError
-        When `cid` is not the CID of a file.
-    """
-    verifier = CidVerifier(cid)
-    for chunk in chunks:
-        verifier.update(chunk)
-    try:
-        verifier.finish()
-    except ValidationError:
-        return False
-    return True
 
 
 # --- multiaddr -----------------------------------------------------------------------------------------------------
@@ -391,17 +298,17 @@ def _parse_ip6(text: str) -> bytes:
 def _parse_peer(text: str) -> bytes:
     if text.startswith(("Qm", "1")):
         raw = _base58_decode(text)
-        length, start = _read_varint(raw, 1)
+        length, start = read_varint(raw, 1)
         if raw[0] not in (0x00, 0x12) or length != len(raw) - start:
             raise ValueError("not a multihash")
         return raw
     # The bases that every reader knows: base32 in lower case and base58.
     if not text.startswith(("b", "z")):
         raise ValueError("a base that others do not read")
-    cid = Cid._from_bytes(_cid_bytes(text))
+    cid = Cid.from_bytes(_cid_bytes(text))
     # The chain keeps the hash only and every reader shows it as Qm...: right for dag-pb, another content for any other
-    # codec. Such a name stays text, which readers give back unchanged.
-    if cid.codec != _DAG_PB:
+    # codec or hash. Such a name stays text, which readers give back unchanged.
+    if cid.codec != DAG_PB or cid.hash_code != SHA256:
         raise ValueError("the codec would be lost")
     return cid.multihash
 
@@ -470,10 +377,10 @@ def _encode_parts(parts: list[str]) -> Iterable[bytes]:
     position = 0
     while position < len(parts):
         protocol = _BY_NAME[parts[position]]
-        yield _varint(protocol.code)
+        yield varint(protocol.code)
         if protocol.size != 0:
             value = protocol.parse(parts[position + 1])
-            yield value if protocol.size else _varint(len(value)) + value
+            yield value if protocol.size else varint(len(value)) + value
         position += 1 if protocol.size == 0 else 2
 
 
@@ -496,12 +403,12 @@ def multiaddr_decode(data: bytes) -> str:
 def _decode_parts(data: bytes) -> Iterable[str]:
     at = 0
     while at < len(data):
-        code, at = _read_varint(data, at)
+        code, at = read_varint(data, at)
         protocol = _BY_CODE[code]
         yield f"/{protocol.name}"
         if protocol.size == 0:
             continue
-        size, at = (protocol.size, at) if protocol.size else _read_varint(data, at)
+        size, at = (protocol.size, at) if protocol.size else read_varint(data, at)
         if at + size > len(data):
             raise ValueError("cut short")
         yield "/" + protocol.show(data[at : at + size])

@@ -38,6 +38,11 @@ class Network:
         Whether SDK 9.0.1 still has defaults for it.
     token, appregistry, datasetregistry, workerpoolregistry
         Contracts around the hub, for information: the chain is asked for them.
+    dataprotector_address, dataprotector_subgraph, dataprotector_workerpool
+        DataProtector's contract, the URL of the subgraph that lists what it protects, and the workerpool that
+        processes it unless another one is named.
+    arweave_upload, arweave_gateway
+        URLs of the API that takes small files for Arweave, and of a gateway that serves them.
     aliases
         Other names of the same chain.
     notes
@@ -63,6 +68,11 @@ class Network:
     appregistry: Address | None = None
     datasetregistry: Address | None = None
     workerpoolregistry: Address | None = None
+    dataprotector_address: Address | None = None
+    dataprotector_subgraph: str | None = None
+    dataprotector_workerpool: Address | None = None
+    arweave_upload: str | None = None
+    arweave_gateway: str | None = None
     aliases: tuple[str, ...] = ()
     notes: str | None = None
     chosen_by_file: tuple[str, ...] = ()
@@ -120,6 +130,11 @@ NETWORKS: tuple[Network, ...] = (
         live=True,
         aliases=("arbitrum-sepolia",),
         notes="test network: its RLC has no value",
+        dataprotector_address="0x168eAF6c33a77E3caD9db892452f51a5D91df621",
+        dataprotector_subgraph="https://thegraph.arbitrum-sepolia-testnet.iex.ec/api/subgraphs/id/5YjRPLtjS6GH6bB4yY55Qg4HzwtRGQ8TaHtGf9UBWWd",
+        dataprotector_workerpool="0xB967057a21dc6A66A29721d96b8Aa7454B7c383F",
+        arweave_upload="https://arweave-api.iex.ec",
+        arweave_gateway="https://arweave.net",
         **_arbitrum("0xB2157BF2fAb286b2A4170E3491Ac39770111Da3E", "0x9923eD3cbd90CD78b910c475f9A731A6e0b8C963"),
     ),
     Network(
@@ -135,6 +150,11 @@ NETWORKS: tuple[Network, ...] = (
         explorer="https://arbiscan.io/",
         live=True,
         aliases=("arbitrum",),
+        dataprotector_address="0xF08f91F7646FDb95a4E24977b8Db91318252A667",
+        dataprotector_subgraph="https://thegraph.arbitrum.iex.ec/api/subgraphs/id/Ep5zs5zVr4tDiVuQJepUu51e5eWYJpka624X4DMBxe3u",
+        dataprotector_workerpool="0x2C06263943180Cc024dAFfeEe15612DB6e5fD248",
+        arweave_upload="https://arweave-api.iex.ec",
+        arweave_gateway="https://arweave.net",
         **_arbitrum("0x098bFCb1E50ebcA0BaA92C12eA0c3F045A1aD9f0", "0xe649e6a1F2afc63ca268C2363691ceCAF75CF47C"),
     ),
     Network(
@@ -149,6 +169,8 @@ NETWORKS: tuple[Network, ...] = (
         explorer="https://blockscout.bellecour.iex.ec",
         native=True,
         notes="iExec's sidechain until SDK 8.24; gas price 0; workerpool APIs are found through ENS, not compass",
+        dataprotector_address="0x3a4Ab33F3D605e75b6D00A32A0Fa55C3628F6A59",
+        dataprotector_subgraph="https://thegraph.iex.ec/subgraphs/name/bellecour/dataprotector-v2",
         **_before_arbitrum(None),
     ),
     Network(

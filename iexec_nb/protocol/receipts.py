@@ -73,11 +73,23 @@ class Matched:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimTransaction:
+    """A transaction that claimed tasks; `type` is the contract function, such as ``claimArray``."""
+
+    txHash: Bytes32
+    type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """Timed-out tasks whose money came back, by index in the deal, and the transactions that did it."""
+    """Timed-out tasks whose money came back, by index in the request order, and the transactions that did it."""
 
     claimed: Mapping[int, Bytes32]
-    transactions: tuple[Bytes32, ...]
+    transactions: tuple[ClaimTransaction, ...]
+
+    def __repr__(self) -> str:
+        hashes = ", ".join(one.txHash for one in self.transactions)
+        return f"Claimed({len(self.claimed)} tasks, transactions {hashes})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -386,3 +398,13 @@ class Validated:
     def __repr__(self) -> str:
         failed = "".join(f"\n  - {one}" for one in self.fail)
         return f"Validated({self.kind}: {', '.join(self.validated) or 'nothing'}){failed}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedFile:
+    """A file of a result: its name, its size in bytes, what it is by its content, whether it is the output."""
+
+    name: str
+    size: int
+    kind: str
+    main: bool

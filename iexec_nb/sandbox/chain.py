@@ -1,4 +1,4 @@
-"""The real PoCo contracts on the local node, and the account that deployed them.
+"""The real PoCo contracts and our DataProtector on the local node, and the account that deployed them.
 
 The recipe is the one of the production deployment scripts, with our own addresses: the same bytecode, the same facets
 in the same order, the same five categories. Every contract address follows from the deployer's nonce, so that the
@@ -62,6 +62,7 @@ class Deployment:
     hub: Address
     token: Address
     registries: Mapping[str, Address]
+    dataprotector: Address
 
 
 class Operator:
@@ -136,7 +137,7 @@ class Operator:
 
 
 def deploy(rpc: Rpc, operator: Operator, contracts: Mapping[str, Contract], chain_id: int) -> Deployment:
-    """Deploy PoCo 6.1.0 and RLC on an empty chain and return where they are.
+    """Deploy PoCo 6.1.0, RLC and the DataProtector of the sandbox on an empty chain and return where they are.
 
     Raises
     ------
@@ -156,10 +157,11 @@ def deploy(rpc: Rpc, operator: Operator, contracts: Mapping[str, Contract], chai
         plan.call(hub, abi.CREATE_CATEGORY.encode(name, "{}", seconds), f"create category {name}")
     plan.call(hub, _SET_CALLBACK_GAS.encode(200_000), "setCallbackGas")
     plan.call(token, abi.APPROVE.encode(hub, 2**256 - 1), "let the hub take deposits of the operator")
+    dataprotector = plan.create("DataProtector", encode(("address",), (registries["DatasetRegistry"],)))
     operator.send(plan.transactions)
     _check_domain(rpc, hub, chain_id)
     kinds = {name.removesuffix("Registry").lower(): registry for name, registry in registries.items()}
-    return Deployment(hub=hub, token=token, registries=kinds)
+    return Deployment(hub=hub, token=token, registries=kinds, dataprotector=dataprotector)
 
 
 class _Plan:

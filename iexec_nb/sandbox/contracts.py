@@ -1,7 +1,8 @@
-"""The bytecode of the real PoCo and RLC contracts, in the compact form that the deployment needs.
+"""The bytecode of the real PoCo and RLC contracts and of our own, in the compact form that the deployment needs.
 
-The npm packages hold some ten megabytes of artifacts of which a deployment reads a tenth. What it reads is written
-once beside the packages in the cache, so that a later start parses one file.
+The npm packages hold some ten megabytes of artifacts of which a deployment reads a tenth, and our own contracts come
+from a compiler that needs a second. What a deployment reads is written once beside the packages in the cache, so that a
+later start parses one file.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from iexec_nb.errors import SandboxError
 from iexec_nb.protocol.types import Address, keccak
-from iexec_nb.sandbox import packages
+from iexec_nb.sandbox import packages, solc
 
 LIBRARY = "IexecLibOrders_v5"
 BOOTSTRAP = ("DiamondCutFacet", "DiamondLoupeFacet", "OwnershipFacet")
@@ -39,7 +40,7 @@ FACETS = (
 """The facets of PoCo 6.1.0 in the order in which they are added: the first one that has a selector keeps it."""
 REGISTRIES = ("AppRegistry", "DatasetRegistry", "WorkerpoolRegistry")
 
-_FORMAT = 1
+_FORMAT = 2
 _PLACEHOLDER = "__$" + keccak(f"contracts/libs/{LIBRARY}.sol:{LIBRARY}".encode()).hex()[:34] + "$__"
 _FOLDERS = {"Diamond": "", LIBRARY: "libs/", **{name: f"registries/{name[:-8].lower()}s/" for name in REGISTRIES}}
 
@@ -62,9 +63,10 @@ def load() -> Mapping[str, Contract]:
     Raises
     ------
     SandboxError
-        When the packages cannot be fetched or do not hold what is expected.
+        When the packages cannot be fetched or do not hold what is expected, or the compiler does not run.
     """
-    path = packages.cache_dir() / f"contracts-{packages.POCO.folder}-{packages.RLC.version}-{_FORMAT}.json"
+    parts = (packages.POCO.folder, packages.RLC.version, solc.key(), str(_FORMAT))
+    path = packages.cache_dir() / f"contracts-{'-'.join(parts)}.json"
     try:
         prepared = json.loads(path.read_text("ascii"))
         return {name: Contract(code, tuple(selectors)) for name, (code, selectors) in prepared.items()}
@@ -90,11 +92,14 @@ def _read_packages() -> dict[str, Contract]:
             context={"cache": packages.cache_dir(), "reason": error},
             hint="delete the cache folder and start the sandbox again",
         ) from error
-    return contracts
+    return contracts | {name: _compact(artifact) for name, artifact in solc.compiled().items()}
 
 
 def _contract(path: Path) -> Contract:
-    artifact = json.loads(path.read_text("utf-8"))
+    return _compact(json.loads(path.read_text("utf-8")))
+
+
+def _compact(artifact: Mapping[str, Any]) -> Contract:
     code = artifact["bytecode"].removeprefix("0x")
     bytes.fromhex(code.replace(_PLACEHOLDER, "00" * 20))
     return Contract(code, tuple(_selectors(artifact["abi"])))

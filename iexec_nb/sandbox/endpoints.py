@@ -26,9 +26,9 @@ class Endpoints:
     ----------
     chain_id
         The chain id.
-    rpc, sms, market, ipfs_gateway, ipfs_node, compass, workerpool_api
+    rpc, sms, market, ipfs_gateway, ipfs_node, compass, workerpool_api, poco_subgraph, dataprotector_subgraph
         URLs on loopback ports.
-    hub_address, token, appregistry, datasetregistry, workerpoolregistry
+    hub_address, token, appregistry, datasetregistry, workerpoolregistry, dataprotector_address
         Contract addresses.
     """
 
@@ -40,11 +40,14 @@ class Endpoints:
     ipfs_node: str
     compass: str
     workerpool_api: str
+    poco_subgraph: str
+    dataprotector_subgraph: str
     hub_address: Address
     token: Address
     appregistry: Address
     datasetregistry: Address
     workerpoolregistry: Address
+    dataprotector_address: Address
 
     def chain_json(self) -> dict[str, Any]:
         """Return a ``chain.json`` for the iExec CLI 9, with the sandbox as its default chain.
@@ -59,6 +62,7 @@ class Endpoints:
             "ipfsGateway": self.ipfs_gateway,
             "iexecGateway": self.market,
             "compass": self.compass,
+            "pocoSubgraph": self.poco_subgraph,
         }
         return {"default": NAME, "chains": {NAME: chain}}
 
@@ -71,11 +75,29 @@ class Endpoints:
             "ipfsGatewayURL": self.ipfs_gateway,
             "ipfsNodeURL": self.ipfs_node,
             "compassURL": self.compass,
+            "pocoSubgraphURL": self.poco_subgraph,
+        }
+
+    def dataprotector_options(self) -> dict[str, Any]:
+        """Return the second argument of ``new IExecDataProtector(ethProvider, options)`` of ``@iexec/dataprotector`` 2.
+
+        It knows a workerpool to process with for the chains of iExec only, and refuses all others: start the sandbox
+        with ``Sandbox(chain_id=421614)``, and name one of its workerpools in every call.
+        """
+        return {
+            "dataprotectorContractAddress": self.dataprotector_address,
+            "subgraphUrl": self.dataprotector_subgraph,
+            "ipfsNode": self.ipfs_node,
+            "ipfsGateway": self.ipfs_gateway,
+            "iexecOptions": self.js_options(),
         }
 
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments of `IExec` with which another kernel on this machine joins the sandbox."""
-        names = ("rpc", "hub_address", "sms", "market", "ipfs_gateway", "ipfs_node", "compass")
+        names = (
+            "rpc", "hub_address", "sms", "market", "ipfs_gateway", "ipfs_node", "compass", "poco_subgraph",
+            "dataprotector_address", "dataprotector_subgraph",
+        )  # fmt: skip
         return {"chain": self.chain_id, **{name: getattr(self, name) for name in names}}
 
     def write(self, folder: Path | str, *, overwrite: bool = False) -> Path:

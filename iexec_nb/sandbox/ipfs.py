@@ -1,95 +1,32 @@
-"""The sandbox's IPFS: files named by the real CID of their bytes, a gateway to read them, and the upload call of kubo.
+"""The sandbox's IPFS: a gateway that serves files, blocks and CARs, and the upload call of kubo.
 
-Clients check what a gateway sends against the CID, so the names have to be those that a real node gives (UnixFS,
-chunks of 256 KiB). Files live in a temporary folder and not in memory: an encrypted dataset can be a gigabyte.
+Clients check what a gateway sends against the CID, so the names have to be those that a real node gives, and the blocks
+behind them have to be there: a client that trusts nobody reads those and not the file.
 """
 
 from __future__ import annotations
 
-import tempfile
-import threading
+import re
 from collections.abc import Iterator
-from io import BytesIO
-from pathlib import Path
-from typing import BinaryIO
+from html import escape
+from urllib.parse import quote
 
 from flask import Flask, Response, request, send_file
 from werkzeug.datastructures import FileStorage
 
-from iexec_nb.protocol.cid import Hasher
+from iexec_nb.errors import ValidationError
+from iexec_nb.protocol.car import CAR_TYPE, car_header, car_section
+from iexec_nb.protocol.cid import Cid, Location
+from iexec_nb.protocol.unixfs import decode, entries
+from iexec_nb.sandbox.blocks import BlockStore
 from iexec_nb.sandbox.web import dumps, new_app
 
-_CHUNK_BYTES = 1 << 20
+__all__ = ["BlockStore", "ipfs_app"]
+
+RAW_TYPE = "application/vnd.ipld.raw"
+
 _UNSUPPORTED = ("only-hash", "wrap-with-directory", "trickle", "nocopy", "inline")
-
-
-class BlockStore:
-    """Files by CID, kept in a temporary folder that disappears with `close` or with the object.
-
-    Parameters
-    ----------
-    within
-        Where the temporary folder is made; the system's place for such folders unless given.
-    """
-
-    def __init__(self, within: str | None = None) -> None:
-        self._within = within
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._lock = threading.Lock()
-        self._files: dict[str, Path] = {}
-        self._drafts = 0
-
-    def __repr__(self) -> str:
-        return f"BlockStore({len(self._files)} files)"
-
-    def add(self, data: bytes | BinaryIO, *, version: int = 0) -> str:
-        """Keep bytes, or a file read to its end, and return their CID.
-
-        Parameters
-        ----------
-        data
-            The content.
-        version
-            0 for the default of kubo (``Qm...``), 1 for raw leaves (``baf...``).
-        """
-        source = BytesIO(data) if isinstance(data, bytes) else data
-        hasher = Hasher(version)
-        draft = self._draft()
-        with draft.open("wb") as file:
-            for chunk in _chunks(source):
-                file.write(chunk)
-                hasher.update(chunk)
-        cid = hasher.cid(version)
-        with self._lock:
-            self._files[cid] = draft.replace(draft.with_name(cid))
-        return cid
-
-    def path(self, cid: str) -> Path | None:
-        """Return the file of a CID, or None; the file must not be changed."""
-        with self._lock:
-            return self._files.get(cid)
-
-    def get(self, cid: str) -> bytes | None:
-        """Return the bytes of a CID, or None."""
-        path = self.path(cid)
-        return None if path is None else path.read_bytes()
-
-    def close(self) -> None:
-        """Forget everything and remove the temporary folder; calling it again does nothing."""
-        with self._lock:
-            self._files.clear()
-            if self._folder is not None:
-                self._folder.cleanup()
-                self._folder = None
-
-    def _draft(self) -> Path:
-        with self._lock:
-            if self._folder is None:
-                self._folder = tempfile.TemporaryDirectory(
-                    prefix="iexec_nb-ipfs-", dir=self._within, ignore_cleanup_errors=True
-                )
-            self._drafts += 1
-            return Path(self._folder.name) / f"draft-{self._drafts}"
+_SCOPES = ("all", "entity", "block")
 
 
 def ipfs_app(store: BlockStore) -> Flask:
@@ -104,13 +41,16 @@ def ipfs_app(store: BlockStore) -> Flask:
 
     @app.get("/ipfs/<path:location>")
     def read(location: str) -> Response:
-        path = store.path(location.rstrip("/"))
-        if path is None:
+        cid = _resolved(store, location)
+        if cid is None:
             return Response(f"failed to resolve /ipfs/{location}: no such content here", 404, mimetype="text/plain")
-        response = send_file(path, mimetype="application/octet-stream", etag=False, conditional=True)
-        response.headers["X-Ipfs-Path"] = f"/ipfs/{location}"
-        response.headers["X-Ipfs-Roots"] = location
-        response.headers["Etag"] = f'"{location}"'
+        kind = _format()
+        if kind not in ("", "raw", "car"):
+            return Response(f"unsupported format {kind}", 400, mimetype="text/plain")
+        response = _raw(store, cid) if kind == "raw" else _car(store, cid) if kind == "car" else _plain(store, cid)
+        response.headers["X-Ipfs-Path"] = quote(f"/ipfs/{location}")
+        response.headers["X-Ipfs-Roots"] = str(cid)
+        response.headers["Etag"] = f'"{cid}{"." if kind else ""}{kind}"'
         response.headers["Cache-Control"] = "public, max-age=29030400, immutable"
         return response
 
@@ -129,6 +69,88 @@ def ipfs_app(store: BlockStore) -> Flask:
     return app
 
 
+def _resolved(store: BlockStore, location: str) -> Cid | None:
+    """Return the CID at the end of a path through folders, if all of it is here."""
+    try:
+        place = Location.parse(location)
+        cid = place.cid
+        for name in place.path:
+            found = (child for child_name, child in _listed(store, cid) if child_name == name)
+            below = next(found, None)
+            if below is None:
+                return None
+            cid = below
+    except ValidationError:
+        return None
+    return cid if store.block(cid) is not None else None
+
+
+def _listed(store: BlockStore, cid: Cid) -> Iterator[tuple[str, Cid]]:
+    left = [cid]
+    while left:
+        here = left.pop()
+        node = decode(here, store.block(here) or b"")
+        for name, child in entries(here, node) if node.is_folder else ():
+            if name is None:
+                left.append(child)
+            else:
+                yield name, child
+
+
+def _format() -> str:
+    """Return which format is asked for: the query says it, else the header; nothing means the file itself."""
+    if wanted := request.args.get("format"):
+        return wanted
+    accept = request.headers.get("Accept", "")
+    return "raw" if RAW_TYPE in accept else "car" if CAR_TYPE in accept else ""
+
+
+def _raw(store: BlockStore, cid: Cid) -> Response:
+    block = store.block(cid) or b""
+    response = Response(block, mimetype=RAW_TYPE)
+    _attach(response, f"{cid}.bin")
+    response.make_conditional(request, accept_ranges=True, complete_length=len(block))
+    return response
+
+
+def _car(store: BlockStore, cid: Cid) -> Response:
+    scope = request.args.get("dag-scope", "all")
+    version = request.args.get("car-version", "1")
+    if scope not in _SCOPES or version != "1":
+        return Response(f"unsupported dag-scope {scope} or car-version {version}", 400, mimetype="text/plain")
+    asked = re.search(r"dups=([yn])", request.headers.get("Accept", ""))
+    dups = request.args.get("car-dups") or (asked[1] if asked else "n")
+
+    def sections() -> Iterator[bytes]:
+        yield car_header([cid])
+        seen: set[bytes] = set()
+        for name, block in store.walk(cid, scope):
+            if name.inline is None and (dups == "y" or name.digest not in seen):
+                yield car_section(name, block)
+            seen.add(name.digest)
+
+    response = Response(sections(), content_type=f"{CAR_TYPE}; version=1; order=dfs; dups={dups}")
+    _attach(response, f"{cid}.car")
+    return response
+
+
+def _plain(store: BlockStore, cid: Cid) -> Response:
+    path = store.path(str(cid))
+    if path is not None:
+        return send_file(path, mimetype="application/octet-stream", etag=False, conditional=True)
+    try:
+        names = [name for name, _ in _listed(store, cid)]
+    except ValidationError as error:
+        return Response(error.message, 500, mimetype="text/plain")
+    links = "".join(f'<li><a href="{quote(name)}">{escape(name)}</a></li>' for name in names)
+    return Response(f"<!doctype html><title>{cid}</title><ul>{links}</ul>", mimetype="text/html")
+
+
+def _attach(response: Response, name: str) -> None:
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response.headers["X-Content-Type-Options"] = "nosniff"
+
+
 def _added(store: BlockStore, file: FileStorage, version: int) -> str:
     cid = store.add(file.stream, version=version)  # type: ignore[arg-type]
     path = store.path(cid)
@@ -138,8 +160,3 @@ def _added(store: BlockStore, file: FileStorage, version: int) -> str:
 
 def _node_error(message: str, status: int = 500) -> Response:
     return Response(dumps({"Message": message, "Code": 0, "Type": "error"}), status, mimetype="application/json")
-
-
-def _chunks(source: BinaryIO) -> Iterator[bytes]:
-    while chunk := source.read(_CHUNK_BYTES):
-        yield chunk

@@ -27,7 +27,7 @@ from iexec_nb.protocol.units import nrlc, wei
 from iexec_nb.sandbox import populate
 from iexec_nb.sandbox.endpoints import NAME, Endpoints
 from iexec_nb.sandbox.mount import HostTransport, loopback
-from iexec_nb.sandbox.parts import Parts
+from iexec_nb.sandbox.parts import DATAPROTECTOR_SUBGRAPH, POCO_SUBGRAPH, Parts
 from iexec_nb.sandbox.runner import Run
 from iexec_nb.sandbox.treasury import Grant, Pool, new_key
 from iexec_nb.services.chain import Chain
@@ -40,12 +40,15 @@ USER_GRANT = Grant(wallet=100 * 10**9, account=100 * 10**9, wei=10 * 10**18)
 
 _MAX_CHAIN_ID = 2**53 - 1
 _MAX_ORDERS = 10_000
+_MAX_MEMBERS = 500
 
 
 class Sandbox:
     """A local iExec that lives as long as its ``with`` block, or from `start` to `stop`.
 
     Nothing of it outlives the kernel: the chain is a child process that ends with its parent however that one ends.
+    The contracts are iExec's own, with one exception: DataProtector's bytecode is in no package, so one of ours with
+    its published interface stands for it (source: ``iexec_nb/sandbox/solidity``).
     While it runs, ``%iexec`` and `iexec_nb.client.active` use `user`, a client with play money.
 
     Parameters
@@ -96,9 +99,9 @@ class Sandbox:
             try:
                 parts = Parts(stack, chain_id=self.chain_id, port=self._port)
                 self._parts = parts
+                self._deploy_first_pools(parts)
                 self._user = user = self._client(PrivateKeySigner(new_key()))
                 parts.treasury.grant({_wallet(user): USER_GRANT})
-                self._deploy_first_pools(parts)
                 stack.callback(_deactivate, set_active(user), parts)
             except BaseException:
                 self._parts = self._user = None
@@ -350,6 +353,29 @@ class Sandbox:
             self._publish(pool, [order for order in drawn if order.workerpool == pool.address])
         return addresses
 
+    def whitelist(self, members: Iterable[object]) -> Address:
+        """Deploy a group of addresses (ERC-734) and return where it is.
+
+        An order restricted to it is for its members: apps in ``apprestrict``, people in ``requesterrestrict``.
+
+        Parameters
+        ----------
+        members
+            Addresses of apps, workerpools or people, or clients.
+
+        Raises
+        ------
+        ValidationError
+            When one is not an address, or there are more than 500.
+        """
+        wallets = [_wallet(one) if isinstance(one, IExec) else address(one, "member") for one in members]
+        if len(wallets) > _MAX_MEMBERS:
+            raise ValidationError(
+                f"{len(wallets)} members are more than one transaction can name",
+                hint=f"give at most {_MAX_MEMBERS}",
+            )
+        return self._live.treasury.whitelist(wallets)
+
     # Ports.
 
     def serve(
@@ -361,6 +387,8 @@ class Sandbox:
         ipfs: int = 0,
         compass: int = 0,
         workerpool_api: int = 0,
+        poco_subgraph: int = 0,
+        dataprotector_subgraph: int = 0,
     ) -> Endpoints:
         """Put the services on loopback ports, for programs other than this kernel, and return where they are.
 
@@ -370,7 +398,7 @@ class Sandbox:
         ----------
         host
             A loopback address.
-        market, sms, ipfs, compass, workerpool_api
+        market, sms, ipfs, compass, workerpool_api, poco_subgraph, dataprotector_subgraph
             Ports; 0 takes a free one.
 
         Raises
@@ -380,7 +408,10 @@ class Sandbox:
         ValidationError
             When other machines could reach `host`.
         """
-        ports = {"market": market, "sms": sms, "ipfs": ipfs, "compass": compass, "scheduler": workerpool_api}
+        ports = {
+            "market": market, "sms": sms, "ipfs": ipfs, "compass": compass, "scheduler": workerpool_api,
+            POCO_SUBGRAPH: poco_subgraph, DATAPROTECTOR_SUBGRAPH: dataprotector_subgraph,
+        }  # fmt: skip
         chosen = {name: _between(port, 0, 65535, name) for name, port in ports.items()}
         with self._lock:
             return self._live.serve(loopback(host), chosen)
@@ -412,9 +443,17 @@ class Sandbox:
             ipfs_gateway=url("ipfs"),
             ipfs_node=url("ipfs"),
             compass=url("compass"),
+            poco_subgraph=url(POCO_SUBGRAPH),
+            dataprotector_address=parts.deployment.dataprotector,
+            dataprotector_subgraph=url(DATAPROTECTOR_SUBGRAPH),
         )
         person.network = Network(
-            chain_id=self.chain_id, name=NAME, rpc=parts.node.url, hub_address=parts.deployment.hub
+            chain_id=self.chain_id,
+            name=NAME,
+            rpc=parts.node.url,
+            hub_address=parts.deployment.hub,
+            dataprotector_address=parts.deployment.dataprotector,
+            dataprotector_workerpool=next(iter(parts.pools), None),
         )
         # One pool of connections for all: they are closed with the sandbox.
         person.chain = Chain(parts.rpc, parts.deployment.hub, chain_id=self.chain_id)

@@ -76,6 +76,12 @@ RLC = Package(
     integrity="sha512-pGQyIMcLIUQraCTNIcA4B9FY1g2vJHB8qWg3qbwjA1YUj1490LStKDlA4YlPwPgO/a0NWg0UHD7R9ki3DMGACQ==",
     keep=("build/contracts/RLC.json", "LICENSE"),
 )
+SOLC = Package(
+    name="solc",
+    version="0.8.30",
+    integrity="sha512-9Srk/gndtBmoUbg4CE6ypAzPQlElv8ntbnl6SigUBAzgXKn35v87sj04uZeoZWjtDkdzT0qKFcIo/wl63UMxdw==",
+    keep=("soljson.js", "LICENSE"),
+)
 ANVIL_VERSION = "1.7.1"
 ANVIL_PINS: dict[str, str] = {
     "linux-amd64": "sha512-+XmShybEaxfCrr0OUUZwYEy2OnYZt5pHH9TzBtLv3+VrK0O/ANuNSVEahqNhKHlgX7GRJ59383ofNhxkRWIYTg==",

@@ -22,9 +22,12 @@ from iexec_nb.sandbox.ipfs import BlockStore, ipfs_app
 from iexec_nb.sandbox.market import market_app
 from iexec_nb.sandbox.mount import HostTransport, Server
 from iexec_nb.sandbox.node import Node
+from iexec_nb.sandbox.poco_index import poco_subgraph
+from iexec_nb.sandbox.protector import dataprotector_subgraph
 from iexec_nb.sandbox.records import RunRecords
 from iexec_nb.sandbox.runner import Images
 from iexec_nb.sandbox.sms import Vault, sms_app
+from iexec_nb.sandbox.subgraph import subgraph_app
 from iexec_nb.sandbox.treasury import Pool, Treasury
 from iexec_nb.sandbox.worker import Worker
 from iexec_nb.services.chain import Chain
@@ -34,6 +37,11 @@ from iexec_nb.services.rpc import Rpc
 
 WORKERS = 3
 """How many workers contribute where a deal asks for trust."""
+
+POCO_SUBGRAPH = "poco-subgraph"
+"""The host name of the index of deals and tasks."""
+DATAPROTECTOR_SUBGRAPH = "dataprotector-subgraph"
+"""The host name of the index of protected data."""
 
 _SCHEDULER = "scheduler"
 
@@ -160,6 +168,10 @@ class Parts:
             "ipfs": ipfs_app(self.blocks),
             "compass": compass_app(_ApiUrls(self.pools, HostTransport.url(_SCHEDULER))),
             _SCHEDULER: scheduler_app(self.records, self.chain),
+            POCO_SUBGRAPH: subgraph_app("poco_subgraph", poco_subgraph(self.chain, self.blocks.path)),
+            DATAPROTECTOR_SUBGRAPH: subgraph_app(
+                "dataprotector_subgraph", dataprotector_subgraph(self.chain, self.deployment.dataprotector)
+            ),
         }
 
     def _serve(self, host: str, ports: Mapping[str, int]) -> Endpoints:
@@ -182,7 +194,10 @@ class Parts:
             ipfs_node=urls["ipfs"],
             compass=urls["compass"],
             workerpool_api=urls[_SCHEDULER],
+            poco_subgraph=urls[POCO_SUBGRAPH],
+            dataprotector_subgraph=urls[DATAPROTECTOR_SUBGRAPH],
             hub_address=self.deployment.hub,
             token=self.deployment.token,
+            dataprotector_address=self.deployment.dataprotector,
             **{f"{kind}registry": registry for kind, registry in self.deployment.registries.items()},
         )

@@ -16,14 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from iexec_nb.errors import IExecError
+from iexec_nb.protocol.archive import Archive, open_archive
 from iexec_nb.protocol.result_encryption import encrypt_result
-from iexec_nb.protocol.results import MAX_ARCHIVE_BYTES, Archive, ResultDescriptor, open_archive, result_digest
+from iexec_nb.protocol.results import ResultDescriptor, result_digest
 from iexec_nb.protocol.types import Bytes32, hexbytes
 from iexec_nb.sandbox.ipfs import BlockStore
 from iexec_nb.sandbox.session import Assignment, Session, StageError
 
 COMPUTED = "computed.json"
 MAX_NAME_CHARACTERS = 31
+MAX_ARCHIVE_BYTES = 1 << 30
 
 _INSIDE = "/iexec_out"
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)

@@ -7,15 +7,15 @@ the real stack one thing that cannot be had ends the run before the app starts.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from iexec_nb.errors import IExecError
+from iexec_nb.protocol import foreign
 from iexec_nb.protocol.encryption import checksum, dataset_key, decrypt_file
-from iexec_nb.protocol.orders import DatasetOrder
+from iexec_nb.protocol.orders import DATASET_INFINITE_VOLUME, DatasetOrder
 from iexec_nb.protocol.resources import Dataset
 from iexec_nb.protocol.types import hexbytes, shown
 from iexec_nb.sandbox.ipfs import BlockStore
@@ -193,27 +193,34 @@ class _Bulk:
     def place(self) -> dict[str, str]:
         """Fetch, check and decrypt every dataset of the slice and return the variables that name them."""
         orders = self._orders()
-        for order in orders:
-            self._place(order)
-        names = {f"IEXEC_DATASET_{i}_FILENAME": order.dataset.lower() for i, order in enumerate(orders, start=1)}
+        for name, order in orders:
+            self._place(order, self._inputs / name)
+        names = {f"IEXEC_DATASET_{i}_FILENAME": name for i, (name, _) in enumerate(orders, start=1)}
         return {"IEXEC_BULK_SLICE_SIZE": str(len(orders)), **names}
 
-    def _orders(self) -> list[DatasetOrder]:
+    def _orders(self) -> list[tuple[str, DatasetOrder]]:
+        """Return the orders of the task's slice, each with the dataset as it is written there: that names its file.
+
+        A slice that cannot be read has no orders, as for the real SMS: the app is told that there are none.
+        """
         try:
-            slices = json.loads(self._read(self._task.params.bulk_cid))
-            orders = json.loads(self._read(slices[self._task.idx]))
-            return [DatasetOrder.from_json(order) for order in orders]
+            slices = foreign.loads(self._read(self._task.params.bulk_cid))
+            listed = foreign.loads(self._read(slices[self._task.idx]))
+            return [(order["dataset"], DatasetOrder.from_json(order)) for order in listed]
         except (OSError, ValueError, LookupError, TypeError, IExecError):
-            raise StageError(
-                "PRE_COMPUTE_DATASET_URL_MISSING", f"bulk {self._task.params.bulk_cid} has no slice {self._task.idx}"
-            ) from None
+            return []
 
     def _read(self, cid: str) -> bytes:
         target = self._inputs.with_name("bulk.json")
         self._sources.fetch(cid, target)
         return target.read_bytes()
 
-    def _place(self, order: DatasetOrder) -> None:
+    def _place(self, order: DatasetOrder, target: Path) -> None:
+        if order.volume < DATASET_INFINITE_VOLUME - 1:
+            raise StageError(
+                "PRE_COMPUTE_DATASET_URL_MISSING",
+                f"dataset {order.dataset}: volume {order.volume} of its order is invalid for bulk processing",
+            )
         try:
             call = Call(self._chain.hub_address, abi.ASSERT_DATASET_DEAL_COMPATIBILITY, self._arguments(order))
             self._chain.read([call])
@@ -229,7 +236,7 @@ class _Bulk:
             raise StageError(
                 "PRE_COMPUTE_DATASET_DECRYPTION_FAILED", f"the secret of dataset {order.dataset} is not an AES-256 key"
             ) from None
-        _place_dataset(dataset, key, self._inputs / order.dataset.lower(), self._sources)
+        _place_dataset(dataset, key, target, self._sources)
 
     def _arguments(self, order: DatasetOrder) -> tuple[object, ...]:
         return order.to_abi(), hexbytes(self._task.deal.dealid)

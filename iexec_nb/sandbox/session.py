@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from iexec_nb.errors import ValidationError
-from iexec_nb.protocol import tags
+from iexec_nb.protocol import foreign, tags
 from iexec_nb.protocol.encryption import dataset_key
 from iexec_nb.protocol.execution import Deal
 from iexec_nb.protocol.resources import App, Category, Dataset
@@ -48,8 +47,8 @@ class Params:
     def parse(cls, text: str) -> Params:
         """Read the params text of a deal; text that is no JSON object is the arguments, as in the real worker."""
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError):
+            values = foreign.loads(text)
+        except ValueError:
             values = None
         if not isinstance(values, dict):
             return cls(args=text)

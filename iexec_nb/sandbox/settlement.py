@@ -61,6 +61,7 @@ class Settlement:
         self._owners: dict[Address, tuple[Address, Secret]] = {}
         self._lock = threading.Lock()
         self._impersonated: set[Address] = set()
+        self._sending = threading.Lock()
         for account in self._accounts:
             self._impersonate(account)
 
@@ -185,7 +186,9 @@ class Settlement:
         call = {"from": sender, "to": self._chain.hub_address, "data": "0x" + data.hex()}
         # The estimate runs the transaction: a refusal is known, with its reason, before anything is sent.
         gas = int(rpc.call("eth_estimateGas", call), 16)
-        tx_hash = rpc.call("eth_sendTransaction", {**call, "gas": hex(gas * 2)})
+        with self._sending:
+            # The node counts the nonces: it would give one number to two transactions that arrive together.
+            tx_hash = rpc.call("eth_sendTransaction", {**call, "gas": hex(gas * 2)})
         deadline = time.monotonic() + RECEIPT_TIMEOUT_S
         while (answer := rpc.call("eth_getTransactionReceipt", tx_hash)) is None:
             if time.monotonic() > deadline:

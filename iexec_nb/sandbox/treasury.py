@@ -1,4 +1,4 @@
-"""Who gives: RLC, stake and ether for the sandbox's people and roles, in as few requests as there can be."""
+"""Who gives: RLC, stake, ether and what must be deployed for the sandbox's people and roles, in few requests."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from eth_abi.abi import encode
+
 from iexec_nb.protocol.typed_data import address_of
-from iexec_nb.protocol.types import Address, Secret, address_from_uint
+from iexec_nb.protocol.types import Address, Secret, address_from_uint, hexbytes, to_checksum
+from iexec_nb.sandbox import contracts
 from iexec_nb.sandbox.chain import Deployment, Operator, Receipt, Transaction, give, stake
 from iexec_nb.services import abi
+from iexec_nb.services.answers import quantity
 from iexec_nb.services.receipts import Log
-from iexec_nb.services.rpc import Rpc, quantity
+from iexec_nb.services.rpc import Rpc
 from iexec_nb.services.wallet import PrivateKeySigner
 
 ROLE_WEI = 100 * 10**18
@@ -109,6 +113,13 @@ class Treasury:
             Pool(_deployed(receipt), owner, key, text, idle)
             for receipt, owner, key, text in zip(receipts, owners, keys, descriptions, strict=True)
         ]
+
+    def whitelist(self, members: Sequence[Address]) -> Address:
+        """Deploy a group of addresses that orders can be restricted to, and return where it is."""
+        arguments = encode(("address[]",), (list(members),))
+        code = bytes.fromhex(contracts.load()["Whitelist"].code)
+        [receipt] = self._operator.send([Transaction(None, code + arguments, "deploy a whitelist")])
+        return to_checksum(hexbytes(receipt["contractAddress"]))
 
     def _ether(self, amounts: Mapping[Address, int]) -> None:
         held = self._rpc.batch([("eth_getBalance", [address, "latest"]) for address in amounts])

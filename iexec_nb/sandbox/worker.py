@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT_S = 5.0
 
+PARALLEL = 4
+"""Tasks that run at the same time: a map shows its bounded concurrency on the smallest machine, too."""
+
 _LOG = logging.getLogger(__name__)
 _APP_FAILED = "APP_COMPUTE_FAILED"
 
@@ -87,7 +90,7 @@ class Worker:
         records: RunRecords,
         images: Images,
         time_limit_s: float | None = None,
-        parallel: int = 2,
+        parallel: int = PARALLEL,
         poll_s: float = 0.02,
         cache: Path | None = None,
         transport: httpx.BaseTransport | None = None,

@@ -288,6 +288,10 @@ WORKER_STAKE_RATIO_POLICY = Function("m_workerStakeRatioPolicy()", "uint256")
 SCHEDULER_REWARD_RATIO_POLICY = Function("m_schedulerRewardRatioPolicy()", "uint256")
 CHANGE_POLICY = Function("changePolicy(uint256,uint256)")
 
+# DataProtector: a dataset and the schema of what is in it, in one transaction.
+CREATE_DATASET_WITH_SCHEMA = Function("createDatasetWithSchema(address,string,string,bytes,bytes32)", "address")
+DATASET_SCHEMA = Event("DatasetSchema(address indexed dataset,string schema)")
+
 # Groups that a restriction can name.
 KEY_HAS_PURPOSE = Function("keyHasPurpose(bytes32,uint256)", "bool")
 

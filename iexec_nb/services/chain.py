@@ -36,7 +36,7 @@ from iexec_nb.services.lazy import lazy
 from iexec_nb.services.reads import KINDS, Call, Read, Reader, balance_of
 from iexec_nb.services.receipts import Receipt
 from iexec_nb.services.rpc import Rpc
-from iexec_nb.services.transactions import MAX_COST_WEI, Quote, Transactions
+from iexec_nb.services.transactions import MAX_COST_WEI, OnSigned, Quote, Transactions
 from iexec_nb.services.wallet import Signer
 
 MAX_CATEGORIES = 10_000
@@ -366,7 +366,10 @@ class Chain(Reader):
         deal = None if dealid is None else self.deal(dealid)
         if deal is None or taskid not in deal.taskids:
             raise ObjectNotFoundError(
-                "task", taskid, self.chain_id, hint="a task that is not initialized yet is found through its deal"
+                "task",
+                taskid,
+                self.chain_id,
+                hint="one that is not initialized yet is found with dealid=...",
             )
         return Task.unset(deal, deal.botFirst + deal.taskids.index(taskid))
 
@@ -424,6 +427,7 @@ class Chain(Reader):
         value: int = 0,
         gas: int | None = None,
         max_fee: int | None = None,
+        on_signed: OnSigned | None = None,
     ) -> Receipt:
         """Simulate, price, sign and send a transaction, once, and return its receipt when it is confirmed.
 
@@ -439,6 +443,8 @@ class Chain(Reader):
             Gas limit; estimated with a quarter on top when None.
         max_fee
             The most that the fees may come to, in wei: what was shown to the person who agreed.
+        on_signed
+            Called with the hash and the nonce before the node sees the transaction; when it raises, nothing is sent.
 
         Raises
         ------
@@ -447,7 +453,7 @@ class Chain(Reader):
         Web3ProviderSendError
             When it was refused, reverted or lost; `.tx_hash` is set where it may be on the chain.
         """
-        return self._transactions.send(signer, to, data, value=value, gas=gas, max_fee=max_fee)
+        return self._transactions.send(signer, to, data, value=value, gas=gas, max_fee=max_fee, on_signed=on_signed)
 
     def quote_all(self, account: Address, to: Address, *, at_most: int) -> Quote:
         """Return what it takes to send all ether of a wallet, `at_most` wei, to an address without code.
@@ -487,6 +493,14 @@ class Chain(Reader):
             When that does not happen in time.
         """
         return self._transactions.wait(bytes32(tx_hash, "tx_hash"), timeout_s=timeout_s)
+
+    def receipt(self, tx_hash: Bytes32) -> Receipt | None:
+        """Return the receipt of a transaction that was mined, of whatever status, or None."""
+        return self._transactions.receipt(bytes32(tx_hash, "tx_hash"))
+
+    def pending(self, tx_hash: Bytes32) -> bool:
+        """Return whether the node knows a transaction that is not mined yet."""
+        return self._transactions.pending(bytes32(tx_hash, "tx_hash"))
 
     def find_event(self, receipt: Receipt, event: Event, emitter: Address | None = None) -> dict[str, Any] | None:
         """Return the first `event` of a receipt that an iExec contract (or `emitter`) wrote, by names, or None."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from iexec_nb.errors import ConfigurationError, Web3ProviderCallError, Web3ProviderSendError
 from iexec_nb.protocol.types import shown
 from iexec_nb.protocol.units import format_ether
-from iexec_nb.services.rpc import RpcFailure, quantity
+from iexec_nb.services.answers import RpcFailure, quantity
 
 Fees = Mapping[str, int]
 """Either ``gasPrice``, or ``maxFeePerGas`` and ``maxPriorityFeePerGas`` (EIP-1559), in wei."""

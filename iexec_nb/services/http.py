@@ -27,6 +27,7 @@ from iexec_nb.errors import ApiCallError, ConfigurationError
 from iexec_nb.protocol import foreign
 from iexec_nb.protocol.typed_data import Domain, challenge_digest, challenge_typed_data
 from iexec_nb.protocol.types import Secret, shown
+from iexec_nb.services.http_stream import Stream
 from iexec_nb.services.lazy import lazy
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ MAX_BYTES = 64 * 2**20
 """The most that an answer may hold when it is read into memory."""
 _MAX_REDIRECTS = 5
 _READS = frozenset({"GET", "HEAD"})
+_READING = "iexec_nb.is_read"
 _JSON = {"accept": "application/json"}
 _OURS: ContextVar[bool] = ContextVar("iexec_nb_request", default=False)
 
@@ -208,7 +210,7 @@ class Http:
         self.retries = retries
         self._transport = transport
         self._sleep = sleep
-        self._clock = clock
+        self.clock = clock
 
     def __repr__(self) -> str:
         return f"Http({self.service!r}, {self.origin!r})"
@@ -232,6 +234,16 @@ class Http:
             Of this service's class: network failure, server error, refusal, or no JSON object.
         """
         return self.json(self.request("GET", path, params=params, headers=_JSON, auth=auth))
+
+    def ask_json(self, path: str, question: object) -> dict[str, Any]:
+        """Send a question as JSON and return the JSON object that is answered; repeated as every read (GraphQL).
+
+        Raises
+        ------
+        ApiCallError
+            As :meth:`get_json`.
+        """
+        return self.json(self.request("POST", path, json=question, headers=_JSON, is_read=True))
 
     def send_json(
         self, method: str, path: str, body: object, params: Params | None = None, *, auth: httpx.Auth | None = None
@@ -275,6 +287,7 @@ class Http:
         headers: Mapping[str, str | Secret] | None = None,
         auth: httpx.Auth | None = None,
         timeout_s: float | None = None,
+        is_read: bool = False,
     ) -> httpx.Response:
         """Return the whole answer, of any status below 500.
 
@@ -291,6 +304,8 @@ class Http:
             Adds credentials; with it a read is neither repeated nor redirected.
         timeout_s
             Seconds, instead of this service's.
+        is_read
+            Whether a POST changes nothing, so that it may be repeated.
 
         Raises
         ------
@@ -311,74 +326,54 @@ class Http:
                 files=files,
                 headers=plain,
                 timeout=httpx.Timeout(remaining_s),
+                extensions={_READING: is_read or method in _READS},
             )
 
         def consume(response: httpx.Response, deadline: float) -> httpx.Response:
             body = bytearray()
             for chunk in self._chunks(response, MAX_BYTES):
                 body += chunk
-                if self._clock() > deadline:
+                if self.clock() > deadline:
                     raise httpx.ReadTimeout("the answer takes too long")
             kept = [
                 (k, v) for k, v in response.headers.multi_items() if k not in ("content-encoding", "content-length")
             ]
             return httpx.Response(response.status_code, headers=kept, content=bytes(body), request=response.request)
 
-        return self._call(method, build, consume, auth, timeout_s or self.timeout_s)
+        return self._call("GET" if is_read else method, build, consume, auth, timeout_s or self.timeout_s)
 
-    def stream_to(
-        self,
-        path: str,
-        file: BinaryIO,
-        max_bytes: int,
-        on_chunk: Callable[[bytes], object] | None = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-    ) -> int:
-        """Write the bytes at `path` to a file as they come and return how many; `timeout_s` counts between bytes.
+    def open(self, path: str, params: Params | None = None, *, headers: Mapping[str, str] | None = None) -> Stream:
+        """Ask for what is at `path` and return the answer while it comes; ``timeout_s`` then counts between bytes.
 
         Parameters
         ----------
         path
             Plain text, not yet percent-encoded.
-        file
-            Open for writing. It holds a part of the answer when an error is raised.
-        max_bytes
-            More is refused, by the announced length where there is one.
-        on_chunk
-            Called with each piece before it is written; what it raises ends the transfer.
+        params
+            As for :meth:`request`.
+        headers
+            Sent as well.
 
         Raises
         ------
         ApiCallError
-            Of this service's class.
+            Of this service's class: network failure, status 500 and above, redirect not followed.
         """
 
         def build(remaining_s: float) -> httpx.Request:
             plain = {"accept-encoding": "identity", **(headers or {})}
             return self._client.build_request(
-                "GET", self._url(path, None), headers=plain, timeout=httpx.Timeout(remaining_s)
+                "GET",
+                self._url(path, params),
+                headers=plain,
+                timeout=httpx.Timeout(self.timeout_s, connect=remaining_s),
             )
 
-        def consume(response: httpx.Response, deadline: float) -> int:
-            if response.status_code != HTTPStatus.OK:
-                code = response.status_code
-                self.fail(f"Failed to download from {self.origin}: API error: {status_text(code)}", code, wait=response)
-            written = 0
-            try:
-                for chunk in self._chunks(response, max_bytes):
-                    if on_chunk is not None:
-                        on_chunk(chunk)
-                    written += file.write(chunk)
-            except httpx.HTTPError as error:
-                if not written:
-                    raise
-                # A status says that this is not repeated: a part of the bytes has been handed out.
-                text = f"{self.service} error: Connection to {self.origin} broke after {written} bytes"
-                self.fail(text, response.status_code, cause=error)
-            return written
+        return self._call("GET", build, lambda response, deadline: Stream(self, response), None, self.timeout_s)
 
-        return self._call("GET", build, consume, None, self.timeout_s)
+    def pause(self, attempt: int) -> None:
+        """Wait as long as before repeating a read for the time `attempt` (0, 1, ...)."""
+        self._sleep(backoff(attempt))
 
     def fail(
         self,
@@ -416,18 +411,18 @@ class Http:
         timeout_s: float,
     ) -> T:
         read = method in _READS and auth is None
-        deadline = self._clock() + timeout_s
+        deadline = self.clock() + timeout_s
         attempt = 0
         while True:
             try:
                 if not read:
                     return self._once(build(timeout_s), consume, auth, timeout_s, None)
-                remaining_s = max(deadline - self._clock(), 0.001)
+                remaining_s = max(deadline - self.clock(), 0.001)
                 return self._once(build(remaining_s), consume, None, timeout_s, deadline)
             except ApiCallError as error:
                 pause_s = backoff(attempt)
                 transient = error.status is None or error.status >= 500
-                if not read or not transient or attempt >= self.retries or self._clock() + pause_s >= deadline:
+                if not read or not transient or attempt >= self.retries or self.clock() + pause_s >= deadline:
                     raise
             self._sleep(pause_s)
             attempt += 1
@@ -442,13 +437,16 @@ class Http:
     ) -> T:
         try:
             response = self._send(request, auth, follow=deadline is not None)
+            answer: object = None
             try:
                 if (status := response.status_code) >= 500:
                     self.fail(f"{self.service} error: Server at {self.origin} encountered an internal error", status)
                 # Signing and uploading take what they take: for them the answer's time starts when it starts to come.
-                return consume(response, self._clock() + timeout_s if deadline is None else deadline)
+                answer = consume(response, self.clock() + timeout_s if deadline is None else deadline)
+                return answer
             finally:
-                response.close()
+                if not isinstance(answer, Stream):
+                    response.close()
         except httpx.TimeoutException as error:
             self._lost(request, f"no answer within {timeout_s:g} s", error)
         except httpx.NetworkError as error:
@@ -458,7 +456,8 @@ class Http:
 
     def _lost(self, request: httpx.Request, reason: str, error: Exception) -> NoReturn:
         text = f"{self.service} error: Connection to {self.origin} failed with a network error"
-        hint = None if request.method in _READS else "it may have arrived nevertheless: look before you repeat it"
+        is_read = request.extensions.get(_READING, request.method in _READS)
+        hint = None if is_read else "it may have arrived nevertheless: look before you repeat it"
         self.fail(text, cause=error, hint=hint, reason=reason)
 
     def _send(self, request: httpx.Request, auth: httpx.Auth | None, *, follow: bool) -> httpx.Response:
@@ -490,16 +489,16 @@ class Http:
         is_body = response.request.method != "HEAD"
         size = 0
         if is_body and announced.isdecimal() and (len(announced) > 18 or int(announced) > max_bytes):
-            self._too_large(max_bytes, response)
+            self.too_large(max_bytes, response.status_code)
         for chunk in response.iter_bytes() if is_body else ():
             size += len(chunk)
             if size > max_bytes:
-                self._too_large(max_bytes, response)
+                self.too_large(max_bytes, response.status_code)
             yield chunk
 
-    def _too_large(self, max_bytes: int, response: httpx.Response) -> NoReturn:
-        text = f"{self.service} error: The answer of {self.origin} is larger than {max_bytes} bytes"
-        self.fail(text, response.status_code)
+    def too_large(self, max_bytes: int, status: int) -> NoReturn:
+        """Raise the error of an answer that is larger than what is taken."""
+        self.fail(f"{self.service} error: The answer of {self.origin} is larger than {max_bytes} bytes", status)
 
 
 class ChallengeAuth(httpx.Auth):

@@ -1,8 +1,8 @@
-"""Files on IPFS: upload through a node, download through a gateway, with every byte checked against the CID.
+"""Files on IPFS: upload through a node, download through gateways, with every byte checked against the CID.
 
-A gateway is a stranger that could send anything, so nothing that it sends is kept before its hash is right: a download
-goes into a temporary file that takes its name at the end, or disappears. A node that reports another CID than the bytes
-have is refused as well.
+A gateway is a stranger that could send anything, so nothing that it sends is kept under the name that was asked for
+before its hash is right. Gateways are asked in order, and each goes on where the one before it failed. A node that
+reports another CID than the bytes have is refused as well.
 """
 
 from __future__ import annotations
@@ -10,35 +10,47 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from iexec_nb.errors import ConfigurationError, IpfsGatewayCallError, ValidationError
+from iexec_nb.errors import ConfigurationError, IExecError, IpfsGatewayCallError, UnsafeArchiveError, ValidationError
 from iexec_nb.protocol import foreign
-from iexec_nb.protocol.cid import Cid, CidVerifier
+from iexec_nb.protocol.cid import Cid, Location
+from iexec_nb.protocol.file_layout import names_file
 from iexec_nb.protocol.types import shown
+from iexec_nb.services import transfers
 from iexec_nb.services.http import Http, status_text
+from iexec_nb.services.ipfs_download import Download
+from iexec_nb.services.ipfs_parts import Disk, Memory
+from iexec_nb.services.transfers import Progress
+
+MAX_FILES = 10_000
+"""Files and folders in one folder that is downloaded, unless more are allowed."""
 
 _UPLOAD_TIMEOUT_S = 60.0
 _CHUNK = 2**20
 
 
 class Ipfs:
-    """A gateway to read from and, where there is one, a node to upload to.
+    """Gateways to read from and, where there is one, a node to upload to.
 
     Parameters
     ----------
     gateway
-        Serves ``/ipfs/<cid>``; its error is :class:`~iexec_nb.errors.IpfsGatewayCallError`.
+        Serves ``/ipfs/<cid>``; its error is :class:`~iexec_nb.errors.IpfsGatewayCallError`. Several are asked in order.
     node
         The RPC API of a Kubo node (``/api/v0`` unless its address has a path); the same error.
     """
 
-    def __init__(self, gateway: Http, node: Http | None = None) -> None:
-        self.gateway = gateway
+    def __init__(self, gateway: Http | Sequence[Http], node: Http | None = None) -> None:
+        self.gateways = (gateway,) if isinstance(gateway, Http) else tuple(gateway)
         self.node = node
+
+    @property
+    def gateway(self) -> Http:
+        """The gateway that is asked first."""
+        return self.gateways[0]
 
     def add(self, data: bytes | Path, name: str | None = None) -> str:
         """Upload a file, see that the gateway serves it, and return its CID.
@@ -90,86 +102,136 @@ class Ipfs:
         Parameters
         ----------
         location
-            A CID of version 0 or 1, alone or as ``/ipfs/<cid>`` or ``/p2p/<cid>``.
+            A CID of version 0 or 1, alone or as ``/ipfs/<cid>``, ``/ipfs/<cid>/folder/file`` or ``/p2p/<cid>``.
         max_bytes
             More is refused.
 
         Raises
         ------
         ValidationError
-            `location` is not the CID of a file.
+            `location` is not a CID, or names no file.
         IpfsGatewayCallError
-            The gateway failed, sent too much, or sent other bytes than the CID names.
-        """
-        body = io.BytesIO()
-        self._fetch(location, body, max_bytes)
-        return body.getvalue()
+            No gateway sent the bytes that the CID names, or they are more than allowed.
+        UnsafeArchiveError
+            The content is made to do harm.
 
-    def download(self, location: str, target: Path, *, max_bytes: int) -> Path:
-        """Write the content of a file to `target`, which appears when all of it is there and right, and return it.
+        Notes
+        -----
+        ``GET /ipfs/<cid>`` with ``?format=car`` and ``?format=raw`` (IPFS Trustless Gateway), else as it is served.
+        """
+        place = Memory()
+        self._download(Location.parse(location), place, max_bytes, MAX_FILES, None)
+        return place.content
+
+    def download(
+        self,
+        location: str,
+        target: Path,
+        *,
+        max_bytes: int,
+        max_files: int = MAX_FILES,
+        on_progress: Progress | None = None,
+    ) -> Path:
+        """Write a file or folder to `target`, which appears when all of it is there and right, and return it.
+
+        After an interruption the same call goes on from what has arrived: that is beside `target`, in a file or folder
+        whose name ends with ``.part``.
 
         Parameters
         ----------
         location
-            As for :meth:`get`.
+            As for :meth:`get`; also of a folder.
         target
-            A file in a folder that exists; replaced where it exists, untouched after an error. Its mode is 600.
+            A name in a folder that exists. A file is replaced where it exists and untouched after an error; a folder
+            may only replace an empty one. The mode of files is 600, that of folders 700.
         max_bytes
-            More is refused.
+            More is refused; of a folder all its files count.
+        max_files
+            How many files and folders a folder may hold.
+        on_progress
+            Is told the bytes that have arrived and the bytes in all, which are None where that is not known. Without it
+            a notebook, and the shell command on a terminal, show a bar after two seconds.
 
         Raises
         ------
         ValidationError
-            `location` is not the CID of a file, or the folder does not exist.
+            `location` is not a CID or names nothing that can be read, or `target` cannot be written.
         IpfsGatewayCallError
-            The gateway failed, sent too much, or sent other bytes than the CID names.
+            No gateway sent the bytes that the CID names, or they are more than allowed.
+        UnsafeArchiveError
+            The content is made to do harm, or holds more than allowed; nothing of it was kept.
+
+        Notes
+        -----
+        As :meth:`get`.
         """
-        target = Path(target)
-        if not target.parent.is_dir():
-            raise ValidationError(f"the folder {target.parent} does not exist", hint="create it first")
-        with _appearing(target) as file:
-            self._fetch(location, file, max_bytes)
-        return target
+        place_of = Location.parse(location)
+        try:
+            place = Disk(Path(target), place_of)
+        except TypeError as error:
+            raise ValidationError(f"{shown(target)} is not a path", hint="give text or a pathlib.Path") from error
+        with contextlib.ExitStack() as stack:
+            if on_progress is None and transfers.on_download is not None:
+                on_progress = stack.enter_context(transfers.on_download(f"Download of {place.target.name}"))
+            try:
+                self._download(place_of, place, max_bytes, max_files, on_progress)
+                return place.finish()
+            except (UnsafeArchiveError, ValidationError):
+                place.drop()
+                raise
+            except OSError as error:
+                place.leave()
+                if isinstance(error, IExecError):
+                    raise
+                raise ValidationError(
+                    f"{place.target} cannot be written: {error.strerror or type(error).__name__}",
+                    hint="make room, or choose another place; run again, it goes on from what has arrived",
+                ) from error
+            except BaseException:
+                place.leave()
+                raise
 
     def check(self, location: str) -> bool:
-        """Return whether the gateway serves a file (``HEAD /ipfs/<cid>``).
+        """Return whether a gateway serves a file or folder (``HEAD /ipfs/<cid>``).
 
         Raises
         ------
         ValidationError
             `location` is not a CID.
         IpfsGatewayCallError
-            The gateway does not know: it failed, or did not answer.
+            No gateway has it, and not all of them know: one failed, or did not answer.
         """
-        response = self.gateway.request("HEAD", f"/ipfs/{Cid.parse(location)}")
-        code = response.status_code
-        if not response.is_success and code not in (404, 410):
-            self.gateway.fail(f"{self.gateway.origin} answered: {status_text(code)}", code)
-        return response.is_success
+        path = f"/ipfs/{Location.parse(location)}"
+        unknown: IpfsGatewayCallError | None = None
+        for gateway in self.gateways:
+            try:
+                if _serves(gateway, path):
+                    return True
+            except IpfsGatewayCallError as error:
+                unknown = unknown or error
+        if unknown is not None:
+            raise unknown
+        return False
 
-    def _fetch(self, location: str, file: BinaryIO, max_bytes: int) -> None:
-        verifier = CidVerifier(location)
-        cid = str(verifier.cid)
-        self.gateway.stream_to(f"/ipfs/{cid}", file, max_bytes, verifier.update)
-        try:
-            verifier.finish()
-        except ValidationError as error:
-            self.gateway.fail(
-                f"{self.gateway.origin} sent other bytes than {cid} names; nothing was kept",
-                cause=error,
-                hint=error.hint,
-                received=error.context.get("received"),
-            )
+    def _download(
+        self, location: Location, place: Memory | Disk, max_bytes: int, max_files: int, on_progress: Progress | None
+    ) -> None:
+        for name, value in (("max_bytes", max_bytes), ("max_files", max_files)):
+            if type(value) is not int or value < 0:
+                raise ValidationError(f"{shown(value)} is not a valid {name}", hint=f"give {name} as a whole number")
+        Download(
+            self.gateways, location, place, max_bytes=max_bytes, max_files=max_files, on_progress=on_progress
+        ).run()
 
     def _check_report(self, node: Http, cid: str, data: bytes | Path) -> None:
+        cause = None
         try:
-            verifier = CidVerifier(cid)
             with _opened(data) as file:
-                while chunk := file.read(_CHUNK):
-                    verifier.update(chunk)
-            verifier.finish()
+                if names_file(Cid.parse(cid), lambda: _pieces(file)):
+                    return
         except ValidationError as error:
-            node.fail(f"The IPFS node reports {shown(cid)}, which is not the CID of the bytes sent", cause=error)
+            cause = error
+        node.fail(f"The IPFS node reports {shown(cid)}, which is not the CID of the bytes sent", cause=cause)
 
     def _check_served(self, cid: str) -> None:
         hint = "the file is on the node; the gateway may need a moment: check it again in a minute"
@@ -183,6 +245,14 @@ class Ipfs:
             self.gateway.fail(f"Failed to load uploaded file at {self.gateway.origin}", 404, hint=hint, uploaded=cid)
 
 
+def _serves(gateway: Http, path: str) -> bool:
+    response = gateway.request("HEAD", path)
+    code = response.status_code
+    if not response.is_success and code not in (404, 410):
+        gateway.fail(f"{gateway.origin} answered: {status_text(code)}", code)
+    return response.is_success
+
+
 @contextlib.contextmanager
 def _opened(data: bytes | Path) -> Iterator[BinaryIO]:
     if isinstance(data, bytes):
@@ -194,18 +264,10 @@ def _opened(data: bytes | Path) -> Iterator[BinaryIO]:
         yield file
 
 
-@contextlib.contextmanager
-def _appearing(target: Path) -> Iterator[BinaryIO]:
-    """Give a private temporary file beside `target` that takes its name on success and disappears on failure."""
-    handle, name = tempfile.mkstemp(prefix=".iexec-", suffix=".part", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        os.replace(name, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    file.seek(0, os.SEEK_SET)
+    while piece := file.read(_CHUNK):
+        yield piece
 
 
 def _last_hash(body: bytes) -> str | None:

@@ -1,9 +1,10 @@
-"""One lock for each wallet and chain, held around nonce, signature and sending.
+"""Locks among threads and programs: one for each wallet around nonce, signature and sending, one for each named run.
 
-Two transactions with one nonce are one transaction: the other is lost, or replaces it. Threads are kept apart by a lock
-in memory. Programs of one user, such as two notebooks, are kept apart by a byte of a lock file in the user's data
-folder, one byte for each wallet; the system frees it when a program dies. Where files cannot be locked (Windows, some
-network drives, a home that is read-only), only threads are kept apart.
+Two transactions with one nonce are one transaction: the other is lost, or replaces it. Two programs that begin the same
+run would both ask, and both plan. Threads are kept apart by a lock in memory. Programs of one user, such as two
+notebooks, are kept apart by a byte of a lock file in the user's data folder, one byte for each name; the system frees
+it when a program dies. Where files cannot be locked (Windows, some network drives, a home that is read-only), only
+threads are kept apart.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 import os
 import threading
 import time
+from abc import ABC, abstractmethod
 from types import TracebackType
 
-from iexec_nb.errors import Web3ProviderSendError
-from iexec_nb.protocol.types import Address, address, keccak
+from iexec_nb.errors import ConfigurationError, IExecError, Web3ProviderSendError
+from iexec_nb.protocol.types import Address, address, keccak, shown
 
 WAIT_S = 60.0
 """Seconds to wait for another program: sending takes a few, however slow the node is."""
@@ -22,22 +24,25 @@ WAIT_S = 60.0
 _PAUSE_S = 0.01
 
 
-class SendLock:
-    """The lock of one wallet on one chain; `with lock:` holds it."""
+class _Lock(ABC):
+    """The lock of one name; `with lock:` holds it."""
 
-    def __init__(self, chain_id: int, account: Address) -> None:
-        self._account = account
+    def __init__(self, name: str) -> None:
         self._threads = threading.Lock()
         # A place beyond the end of the file, which stays empty.
-        self._place = int.from_bytes(keccak(f"{chain_id}:{account}".encode())[:7], "big")
+        self._place = int.from_bytes(keccak(name.encode("utf-8", "surrogatepass"))[:7], "big")
         self._file = -1
 
+    @abstractmethod
+    def _busy(self) -> IExecError:
+        """Return the error for another program that does not finish."""
+
     def __enter__(self) -> None:
-        """Wait until no other thread and no other program sends with this wallet.
+        """Wait until no other thread and no other program is inside.
 
         Raises
         ------
-        Web3ProviderSendError
+        IExecError
             When another program does not finish; nothing was sent.
         """
         self._threads.acquire()
@@ -46,11 +51,7 @@ class SendLock:
             deadline = time.monotonic() + WAIT_S
             while not self._try_file():
                 if time.monotonic() >= deadline:
-                    raise Web3ProviderSendError(
-                        "another program is sending with this wallet and does not finish; nothing was sent",
-                        context={"wallet": self._account, "waited": f"{WAIT_S:g} s"},
-                        hint="look for another notebook or shell that uses this wallet",
-                    )
+                    raise self._busy()
                 time.sleep(_PAUSE_S)
         except BaseException:
             self._threads.release()
@@ -83,7 +84,38 @@ class SendLock:
         return True
 
 
+class SendLock(_Lock):
+    """The lock of one wallet on one chain; `with lock:` holds it."""
+
+    def __init__(self, chain_id: int, account: Address) -> None:
+        super().__init__(f"{chain_id}:{account}")
+        self._account = account
+
+    def _busy(self) -> IExecError:
+        return Web3ProviderSendError(
+            "another program is sending with this wallet and does not finish; nothing was sent",
+            context={"wallet": self._account, "waited": f"{WAIT_S:g} s"},
+            hint="look for another notebook or shell that uses this wallet",
+        )
+
+
+class RunLock(_Lock):
+    """The lock of one run of one wallet on one chain, by the name that the run was given."""
+
+    def __init__(self, chain_id: int, account: Address, key: str) -> None:
+        super().__init__(f"run:{chain_id}:{account}:{key}")
+        self._key = key
+
+    def _busy(self) -> IExecError:
+        return ConfigurationError(
+            f"another program is at work on the run {shown(self._key)!r} and does not finish; nothing was sent",
+            context={"waited": f"{WAIT_S:g} s"},
+            hint="look for another notebook or shell that asks about it; then run it again: it is never paid twice",
+        )
+
+
 _locks: dict[tuple[int, Address], SendLock] = {}
+_runs: dict[tuple[int, Address, str], RunLock] = {}
 _guard = threading.Lock()
 _file: int | None = None
 
@@ -95,6 +127,13 @@ def send_lock(chain_id: int, account: Address) -> SendLock:
         if (chain_id, account) not in _locks:
             _locks[chain_id, account] = SendLock(chain_id, account)
         return _locks[chain_id, account]
+
+
+def run_lock(chain_id: int, account: Address, key: str) -> RunLock:
+    """Return the lock of the run that a wallet began on a chain under this name, always the same one here."""
+    account = address(account)
+    with _guard:
+        return _runs.setdefault((chain_id, account, key), RunLock(chain_id, account, key))
 
 
 def _lock_file() -> int:

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iexec_nb.errors import ConfigurationError, Web3ProviderCallError
 from iexec_nb.protocol.typed_data import Domain
 from iexec_nb.protocol.types import NULL_ADDRESS, Address, address, shown
 from iexec_nb.services import abi
 from iexec_nb.services.abi import Event, Function
+from iexec_nb.services.answers import RpcFailure, hexdata, quantity
 from iexec_nb.services.lazy import lazy
 from iexec_nb.services.receipts import Log
-from iexec_nb.services.rpc import Rpc, RpcFailure, hexdata, quantity
+
+if TYPE_CHECKING:
+    from iexec_nb.services.rpc import Rpc
 
 KINDS = ("app", "dataset", "workerpool")
 DOMAIN_NAME, DOMAIN_VERSION = "iExecODB", "5.0.0"

@@ -8,7 +8,7 @@ from typing import Self
 
 from iexec_nb.errors import ValidationError, Web3ProviderCallError
 from iexec_nb.protocol.types import Address, Bytes32, address, bytes32, shown
-from iexec_nb.services.rpc import hexdata, quantity
+from iexec_nb.services.answers import hexdata, quantity
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,13 +48,17 @@ class Log:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
-    """The outcome of a mined transaction: `status` 1 for done, 0 for reverted; `gas_used` in units of gas."""
+    """The outcome of a mined transaction: `status` 1 for done, 0 for reverted; `gas_used` in units of gas.
+
+    `gas_price` is what each unit cost, in wei; None where the node does not say it.
+    """
 
     tx_hash: Bytes32
     block_number: int
     status: int
     gas_used: int
     logs: tuple[Log, ...] = field(repr=False)
+    gas_price: int | None = None
 
     @classmethod
     def from_rpc(cls, answer: object, tx_hash: Bytes32) -> Self:
@@ -78,4 +82,5 @@ class Receipt:
             status=quantity(answer.get("status")),
             gas_used=quantity(answer.get("gasUsed")),
             logs=tuple(Log.from_rpc(log) for log in answer["logs"]),
+            gas_price=None if (price := answer.get("effectiveGasPrice")) is None else quantity(price),
         )

@@ -12,7 +12,6 @@ import json
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -21,54 +20,16 @@ import httpx
 from iexec_nb.errors import ConfigurationError, Web3ProviderCallError
 from iexec_nb.protocol.foreign import loads
 from iexec_nb.protocol.types import Secret, shown
+from iexec_nb.services.answers import MAX_BATCH, RpcFailure
 from iexec_nb.services.http import backoff, new_client, origin
 from iexec_nb.services.lazy import lazy
-from iexec_nb.services.reverts import revert_reason
 
 Request = tuple[str, Sequence[Any]]
 
 MAX_ANSWER_BYTES = 64 << 20
-MAX_BATCH = 500
 
-_QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
-_DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 _REVERT_DATA = re.compile(r"(?:^|\s)0x((?:[0-9a-fA-F]{2})*)$")
-_TRANSIENT_CODES = frozenset({-32005, -32016, -32097, 429})
-_TRANSIENT_WORDS = ("rate limit", "too many requests", "capacity exceeded")
-_CONTRACT_WORDS = ("revert", "invalid opcode", "out of gas", "vm execution error", "vm exception", "always failing")
 _TRANSIENT_STATUS = frozenset({429, 500, 502, 503, 504})
-
-
-@dataclass(frozen=True)
-class RpcFailure:
-    """A node's refusal of one request: what it said, and the bytes of the revert where a contract refused."""
-
-    method: str
-    code: int
-    message: str
-    data: bytes = b""
-
-    @property
-    def reverted(self) -> bool:
-        """Whether a contract refused, as opposed to the node."""
-        return self.code == 3 or bool(self.data) or any(words in self.message.lower() for words in _CONTRACT_WORDS)
-
-    @property
-    def transient(self) -> bool:
-        """Whether the same request may succeed a moment later."""
-        return self.code in _TRANSIENT_CODES or any(word in self.message.lower() for word in _TRANSIENT_WORDS)
-
-    @property
-    def reason(self) -> str:
-        """One sentence: why the contract refused, or what the node said."""
-        return revert_reason(self.data, self.message) if self.reverted else self.message
-
-    def error(self, host: str) -> Web3ProviderCallError:
-        """Return the exception that says this."""
-        context = {"method": self.method, "node": host, "code": self.code}
-        if self.reverted:
-            return Web3ProviderCallError(f"the contract refused: {self.reason}", context=context)
-        return Web3ProviderCallError(f"the node refused {self.method}: {self.message}", context=context)
 
 
 class Rpc:
@@ -247,32 +208,6 @@ class _Unanswered(Exception):
         super().__init__(message)
         self.again = again
         self.error = Web3ProviderCallError(message, hint=hint)
-
-
-def quantity(value: object) -> int:
-    """Return a JSON-RPC quantity (``0x`` text) as a number.
-
-    Raises
-    ------
-    Web3ProviderCallError
-        When it is not one.
-    """
-    if isinstance(value, str) and _QUANTITY.fullmatch(value):
-        return int(value, 16)
-    raise Web3ProviderCallError(f"the node answered {shown(value, 60)} where a number was expected")
-
-
-def hexdata(value: object) -> bytes:
-    """Return JSON-RPC data (``0x`` text) as bytes.
-
-    Raises
-    ------
-    Web3ProviderCallError
-        When it is not data.
-    """
-    if isinstance(value, str) and _DATA.fullmatch(value):
-        return bytes.fromhex(value[2:])
-    raise Web3ProviderCallError(f"the node answered {shown(value, 60)} where data was expected")
 
 
 def _is_read(request: Request) -> bool:

@@ -8,9 +8,9 @@ signed again; the hash is computed here before the node sees the bytes; and ever
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iexec_nb.errors import (
     ConfigurationError,
@@ -20,14 +20,20 @@ from iexec_nb.errors import (
 )
 from iexec_nb.protocol.types import Address, Bytes32, address, keccak
 from iexec_nb.protocol.units import format_ether
+from iexec_nb.services.answers import RpcFailure, quantity
 from iexec_nb.services.fees import Fees, Market
 from iexec_nb.services.locks import send_lock
 from iexec_nb.services.receipts import Receipt
-from iexec_nb.services.rpc import Rpc, RpcFailure, quantity
 from iexec_nb.services.wallet import KeystoreSigner, Signer
+
+if TYPE_CHECKING:
+    from iexec_nb.services.rpc import Rpc
 
 MAX_COST_WEI = 5 * 10**17
 """Half an ether: a node that asks for more in fees for one transaction is not believed."""
+
+OnSigned = Callable[[Bytes32, int], None]
+"""What is told the hash and the nonce of a transaction that is signed, before the node sees it."""
 
 _PLAIN_GAS = 21_000
 """What sending ether to an address without code takes, to the unit, on Ethereum."""
@@ -158,6 +164,7 @@ class Transactions:
         value: int = 0,
         gas: int | None = None,
         max_fee: int | None = None,
+        on_signed: OnSigned | None = None,
     ) -> Receipt:
         """Sign a transaction, send it once, wait until it is confirmed, and return its receipt.
 
@@ -173,6 +180,8 @@ class Transactions:
             Gas limit; estimated with a quarter on top when None.
         max_fee
             The most that the fees may come to, in wei: what was shown to the person who agreed.
+        on_signed
+            Called with the hash and the nonce before the node sees the transaction; when it raises, nothing is sent.
 
         Raises
         ------
@@ -185,7 +194,7 @@ class Transactions:
         quote = self.quote(account, to, data, value=value, gas=gas, max_fee=max_fee)
         _unlock(signer)
         with send_lock(self._chain_id, account):
-            tx_hash = self._sign_and_send(signer, to, data, quote, self._nonce(account))
+            tx_hash = self._sign_and_send(signer, to, data, quote, self._nonce(account), on_signed)
         return self._done(tx_hash, {"from": account, "to": to, "data": "0x" + data.hex(), "value": hex(value)}, quote)
 
     def quote_all(self, account: Address, to: Address, *, at_most: int, max_fee: int | None = None) -> Quote:
@@ -273,6 +282,17 @@ class Transactions:
             hint="look it up before you send it again",
         ) from problem
 
+    def receipt(self, tx_hash: Bytes32) -> Receipt | None:
+        """Return the receipt of a transaction that was mined, of whatever status, or None."""
+        return self._confirmed(tx_hash, 1)
+
+    def pending(self, tx_hash: Bytes32) -> bool:
+        """Return whether the node knows a transaction that is not mined yet."""
+        known, receipt = self._rpc.batch(
+            [("eth_getTransactionByHash", [tx_hash]), ("eth_getTransactionReceipt", [tx_hash])]
+        )
+        return isinstance(known, dict) and receipt is None
+
     def _look(self, account: Address, requests: Sequence[tuple[str, list[Any]]]) -> tuple[int, Market, list[Any]]:
         """Return the balance in wei, what gas costs, and the answers to more requests, from one batch."""
         chain_id, balance, block, price, tip, *rest = self._rpc.outcomes(
@@ -288,11 +308,15 @@ class Transactions:
         self._check_chain(self._number(chain_id))
         return self._number(balance), Market.from_rpc(block, price, tip, self._rpc.host), rest
 
-    def _sign_and_send(self, signer: Signer, to: Address, data: bytes, quote: Quote, nonce: int) -> Bytes32:
+    def _sign_and_send(
+        self, signer: Signer, to: Address, data: bytes, quote: Quote, nonce: int, on_signed: OnSigned | None = None
+    ) -> Bytes32:
         account = address(signer.address)
         body = {"chainId": self._chain_id, "nonce": nonce, "to": to, "value": quote.value, "gas": quote.gas}
         raw = signer.sign_transaction({**body, "data": data, **quote.fees})
         tx_hash = "0x" + keccak(raw).hex()
+        if on_signed is not None:
+            on_signed(tx_hash, nonce)
         with _Naming(tx_hash):
             self._broadcast(raw, tx_hash, account, nonce)
         self._used_nonce[account] = nonce

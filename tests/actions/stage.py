@@ -118,6 +118,9 @@ class Person:
             ipfs_gateway=url["ipfs"],
             ipfs_node=url["ipfs"],
             compass=url["compass"],
+            poco_subgraph=client.url("poco_subgraph"),
+            dataprotector_address=client.dataprotector_address,
+            dataprotector_subgraph=client.url("dataprotector_subgraph"),
         )
         self._rpc = Rpc(client.network.rpc, transport=self.node, timeout_s=timeout_s)
         assert client.hub_address is not None

@@ -85,7 +85,7 @@ def test_a_verb_answers_nonsense_with_a_typed_error_and_sends_nothing(
     @given(st.data())
     def check(data: st.DataObject) -> None:
         args, kwargs = drawn(data, one, mine)
-        verb = getattr(getattr(somebody.client, one.noun), one.function.__name__)
+        verb = getattr(getattr(somebody.client, one.attribute), one.function.__name__)
         before = somebody.node.sent
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

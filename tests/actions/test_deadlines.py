@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from stage import RLC, Four, NoSigner, deploy_app, nonce, person, publish, wallet
 
 from iexec_nb.client import IExec
-from iexec_nb.errors import InsufficientFundsError, TaskNotCompletedError, TaskTimeoutError, ValidationError
+from iexec_nb.errors import (
+    InsufficientFundsError,
+    ObjectNotFoundError,
+    TaskNotCompletedError,
+    TaskTimeoutError,
+    ValidationError,
+    Web3ProviderCallError,
+    Web3ProviderSendError,
+)
 from iexec_nb.protocol.execution import TaskStatus
 from iexec_nb.sandbox.network import Sandbox
 from iexec_nb.sandbox.treasury import new_key
@@ -49,6 +58,10 @@ def test_a_timed_out_run_tells_how_to_get_the_money_back_and_it_comes(net: Sandb
     claimed = buyer.deal.claim(run.dealid)
     assert claimed.claimed == {0: run.taskids[0]}
     assert len(claimed.transactions) == 1
+    assert claimed.transactions[0].txHash in repr(claimed)
+    with pytest.raises(TaskTimeoutError, match="were claimed: the money is back") as over:
+        run.wait()
+    assert "claim(" not in str(over.value.hint)
     assert (buyer.account.show().stake, buyer.account.show().locked) == (5 * RLC, 0)
     with pytest.raises(ValidationError, match="Nothing to claim"):
         buyer.deal.claim(run.dealid)
@@ -70,6 +83,7 @@ def test_a_deal_is_not_claimed_a_second_before_its_time(net: Sandbox) -> None:
     assert set(f.requester.deal.claim(dealid).claimed) == {0, 1}
 
 
+@pytest.mark.parity("deal.claim", "deal claim")
 def test_tasks_that_were_started_and_tasks_that_were_not_are_claimed_together(net: Sandbox) -> None:
     f = Four(net)
     before = f.requester.account.show()
@@ -108,6 +122,7 @@ def test_the_second_deal_of_a_request_is_claimed_with_its_own_indexes(net: Sandb
     assert f.requester.account.show() == before
 
 
+@pytest.mark.parity("task.claim", "task claim")
 def test_a_single_task_is_claimed_after_its_deadline_only(net: Sandbox) -> None:
     f = Four(net)
     before = f.requester.account.show()
@@ -120,9 +135,15 @@ def test_a_single_task_is_claimed_after_its_deadline_only(net: Sandbox) -> None:
     net.travel(days=1)
     assert f.requester.task.claim(started).startswith("0x")
     assert f.requester.account.show().locked - before.locked == 17
-    with pytest.raises(LookupError, match="No task found"):
+    with pytest.raises(ObjectNotFoundError, match="No task found") as missing:
         f.requester.task.claim(unseen)
-    assert list(f.requester.deal.claim(dealid).claimed) == [1]
+    assert "dealid" in str(missing.value.hint)
+    with pytest.raises(LookupError, match="No task found"):
+        f.requester.task.claim(started.replace(started[-4:], "0000"), dealid=dealid)
+    f.requester.task.claim(unseen, dealid=dealid)
+    assert f.requester.task.show(unseen).status is TaskStatus.FAILED
+    with pytest.raises(ValidationError, match="Nothing to claim"):
+        f.requester.deal.claim(dealid)
     assert f.requester.account.show() == before
 
 
@@ -157,15 +178,78 @@ def test_a_claim_asks_and_a_no_or_no_ether_sends_nothing(net: Sandbox) -> None:
 
 
 def test_a_large_deal_is_claimed_in_parts_that_fit_into_a_block(net: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node estimates what each part needs: three of these claims fit into a million units, four do not."""
     f = Four(net)
     before = f.requester.account.show()
-    orders = f.orders(request={"volume": 5}, app={"volume": 5})
-    dealid = f.requester.order.match(**orders).dealid
+    dealid = f.requester.order.match(**f.orders(request={"volume": 5})).dealid
     net.travel(days=1)
-    monkeypatch.setattr(f.requester.chain, "block_gas_limit", lambda: 500_000)
-    claimed = f.requester.deal.claim(dealid)
-    assert len(claimed.transactions) == 3
+    monkeypatch.setattr(f.requester.chain, "block_gas_limit", lambda: 1_000_000)
+    with person(net, f.requester) as me:
+        monkeypatch.setattr(me.client.chain, "block_gas_limit", lambda: 1_000_000)
+        claimed = me.client.deal.claim(dealid)
+        assert "in 2 transactions" in me.asked[0]
+        assert "fee: at most" in me.asked[0]
+        assert (len(me.asked), me.node.sent) == (1, 2)
+    assert [one.type for one in claimed.transactions] == ["initializeAndClaimArray"] * 2
+    used = [f.requester.chain.wait(one.txHash).gas_used for one in claimed.transactions]
+    assert 1_000_000 > used[0] > used[1]
     assert f.requester.account.show() == before
+
+
+def test_a_claim_that_somebody_else_was_faster_with_is_refused_before_anything_is_sent(
+    net: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    f = Four(net)
+    dealid = f.requester.order.match(**f.orders(request={"volume": 5})).dealid
+    for idx in range(4):
+        initialize(f, dealid, idx)
+    net.travel(days=1)
+    tasks = f.requester.chain.deal_tasks(f.requester.deal.show(dealid))
+    f.requester.task.claim(tasks[2].taskid)
+    with person(net, f.requester) as me:
+        monkeypatch.setattr(me.client.chain, "deal_tasks", lambda deal: tasks)
+        with pytest.raises(Web3ProviderCallError, match="so it was not sent") as caught:
+            me.client.deal.claim(dealid)
+        assert caught.value.context["task"] == tasks[2].taskid
+        assert (me.asked, me.node.sent) == ([], 0)
+    assert set(f.requester.deal.claim(dealid).claimed) == {0, 1, 3, 4}
+
+
+def test_a_claim_that_fails_in_its_second_part_names_the_first(net: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    f = Four(net)
+    dealid = f.requester.order.match(**f.orders(request={"volume": 5})).dealid
+    initialize(f, dealid, 0)
+    net.travel(days=1)
+    with person(net, f.requester) as me:
+        send = me.client.chain.send
+
+        def once(*args: Any, **options: Any) -> Any:
+            monkeypatch.setattr(me.client.chain, "send", refuse)
+            return send(*args, **options)
+
+        def refuse(*args: Any, **options: Any) -> Any:
+            raise Web3ProviderSendError("the node refused the transaction")
+
+        monkeypatch.setattr(me.client.chain, "send", once)
+        with pytest.raises(Web3ProviderSendError, match="refused the transaction") as caught:
+            me.client.deal.claim(dealid)
+        assert me.client.chain.wait(str(caught.value.context["claimed before"])).status == 1
+        assert "again" in str(caught.value.hint)
+    assert set(f.requester.deal.claim(dealid).claimed) == {1, 2, 3, 4}
+
+
+def test_a_mined_claim_without_its_event_is_an_error(net: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    f = Four(net)
+    dealid = f.requester.order.match(**f.orders()).dealid
+    initialize(f, dealid, 0)
+    net.travel(days=1)
+    with person(net, f.requester) as me:
+        send = me.client.chain.send
+        monkeypatch.setattr(me.client.chain, "send", lambda *args, **options: replace(send(*args, **options), logs=()))
+        with pytest.raises(Web3ProviderSendError, match="TaskClaimed not confirmed") as caught:
+            me.client.deal.claim(dealid)
+        assert caught.value.tx_hash
+        assert me.node.sent == 1
 
 
 def test_a_travelled_sandbox_still_signs_publishes_and_matches(net: Sandbox) -> None:

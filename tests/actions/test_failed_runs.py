@@ -17,7 +17,8 @@ from stage import (
     publish,
 )
 
-from iexec_nb.actions import watch as watching
+from iexec_nb.actions import poll
+from iexec_nb.actions.poll import Poll
 from iexec_nb.client import IExec
 from iexec_nb.errors import (
     TaskFailedError,
@@ -106,11 +107,11 @@ def test_ctrl_c_while_waiting_keeps_the_paid_task_and_says_how_to_go_on(
 ) -> None:
     run = buyer.app.run(deploy_app(net, seller, slow, price=0), args="0.5", category=0)
 
-    def interrupted(seconds: float) -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(watching.time, "sleep", interrupted)
+        patch.setattr(Poll, "pause", interrupted)
         with pytest.raises(KeyboardInterrupt) as caught:
             run.wait()
     [note] = caught.value.__notes__
@@ -142,11 +143,11 @@ def test_a_node_that_is_lost_while_waiting_ends_the_waiting_and_not_the_task(
 ) -> None:
     run = buyer.app.run(deploy_app(net, seller, slow, price=0), args="0.3", category=0)
 
-    def lost(*_: object) -> None:
+    def lost(*_: object, **__: object) -> None:
         raise Web3ProviderCallError("the node cannot be reached")
 
     with monkeypatch.context() as patch:
-        patch.setattr(watching, "_read", lost)
+        patch.setattr(poll, "read_tasks", lost)
         with pytest.raises(Web3ProviderCallError) as caught:
             run.wait()
     [note] = caught.value.__notes__

@@ -76,8 +76,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "one name twice": twice,
     "a bomb": lambda: zipped(("zeros", bytes(60_000_000))),
     "a file that is a folder too": lambda: zipped(("a", b"x"), ("a/b", b"x")),
-    "no zip": lambda: os.urandom(300),
-    "an empty file": lambda: b"",
+    "a device": lambda: zipped(("ok.txt", b"x"), ("nul", b"x")),
     "half a zip": lambda: zipped(("a", os.urandom(999)))[:-40],
 }
 
@@ -98,13 +97,16 @@ def test_a_hostile_archive_is_refused_and_nothing_is_written(
     assert not Path("/tmp/evil.txt").exists()
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+NO_ZIPS: dict[str, Callable[[], bytes]] = {"no zip": lambda: os.urandom(300), "nothing": lambda: b""}
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, *NO_ZIPS])
 def test_a_hostile_archive_inside_a_good_encryption_is_refused_too(
     done: tuple[IExec, Any], empty_tmp: Path, name: str
 ) -> None:
     buyer, run = done
     task = buyer.task.show(run.taskids[0])
-    sealed = encrypt_result(HOSTILE[name](), KEYS.public_pem, bytes(32), bytes(16))
+    sealed = encrypt_result({**HOSTILE, **NO_ZIPS}[name](), KEYS.public_pem, bytes(32), bytes(16))
     with pytest.raises(IExecError):
         buyer.result.of_task(at(buyer, task, sealed), run.deal, key=KEYS.private_pem)
 
@@ -126,7 +128,6 @@ BODIES: dict[str, Callable[[bytes], httpx.Response]] = {
     "one byte changed": lambda good: httpx.Response(200, content=bytes([good[0] ^ 1]) + good[1:]),
     "nothing": lambda good: httpx.Response(200, content=b""),
     "a web page": lambda good: httpx.Response(200, html="<h1>please log in</h1>"),
-    "not found": lambda good: httpx.Response(404),
     "forbidden": lambda good: httpx.Response(403, content=good),
     "another place": lambda good: httpx.Response(302, headers={"location": "http://ipfs.sandbox.test/ipfs/evil"}),
     "a partial answer": lambda good: httpx.Response(206, content=good),
@@ -150,6 +151,20 @@ def test_a_gateway_that_sends_anything_else_is_refused_and_nothing_is_kept(
         with pytest.raises(IpfsGatewayCallError) as caught:
             me.client.result.fetch(run.taskids[0])
         assert "ipfs.sandbox.test" in str(caught.value)
+
+
+@pytest.mark.parametrize("code", [404, 410])
+def test_a_result_that_no_gateway_has_is_not_found_yet(
+    net: Sandbox, done: tuple[IExec, Any], empty_tmp: Path, code: int
+) -> None:
+    buyer, run = done
+    with person(net, buyer) as me:
+        me.web.change = lambda request, response: (
+            httpx.Response(code, request=request) if request.url.path.startswith("/ipfs/") else response
+        )
+        with pytest.raises(ResultNotFoundError, match="not at /ipfs/") as caught:
+            me.client.result.fetch(run.taskids[0])
+        assert "not be uploaded yet" in str(caught.value.hint)
 
 
 def test_a_big_file_in_several_blocks_is_checked_as_well(net: Sandbox) -> None:

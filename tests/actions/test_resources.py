@@ -545,7 +545,7 @@ def test_a_request_that_cannot_be_paid_or_filled_is_not_signed(net: Sandbox, app
             with pytest.raises(ValidationError):
                 request(app, **wrong)
         with pytest.raises(ValidationError, match='Requester secret "nope" is not set'):
-            request(app, secret={1: "nope"})
+            request(app, secrets={1: "nope"})
         with pytest.raises(ValidationError, match="result encryption key is not set"):
             request(app, encrypt_result=True)
         assert not me.asked

@@ -70,7 +70,7 @@ def test_a_result_on_disk_is_decrypted_and_damage_is_told(
     path.write_bytes(content)
     assert buyer.result.decrypt(path)["out.txt"].text() == "mine"
     key_file = buyer.store.result_key_file(wallet(buyer))
-    assert net.user.result.decrypt(path, key_file=key_file)["out.txt"].text() == "mine"
+    assert net.user.result.decrypt(path, beneficiary_key_file=key_file)["out.txt"].text() == "mine"
     with pytest.raises(DecryptionError, match=wallet(net.user)):
         net.user.result.decrypt(path)
     with pytest.raises(DecryptionError, match=wallet(buyer)):
@@ -84,7 +84,7 @@ def test_a_result_on_disk_is_decrypted_and_damage_is_told(
     for wrong_file in (tmp_path / "no key", tmp_path):
         path.write_bytes(content)
         with pytest.raises((ValidationError, DecryptionError)):
-            buyer.result.decrypt(path, key_file=wrong_file)
+            buyer.result.decrypt(path, beneficiary_key_file=wrong_file)
 
 
 def test_a_second_key_pair_does_not_replace_the_first_unasked(encrypted_run: tuple[IExec, Any]) -> None:

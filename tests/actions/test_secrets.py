@@ -93,7 +93,7 @@ def test_a_run_reads_the_developers_secret_and_those_of_its_requester(
     app = deploy_app(net, seller, read_secrets, price=0)
     seller.app.push_secret(app, secret_value=Secret("the developer's"))
     buyer.requester.push_secret("api-key", secret_value=Secret("the requester's"))
-    seen = buyer.app.run(app, secret={1: "api-key"}).result().json()
+    seen = buyer.app.run(app, secrets={1: "api-key"}).result().json()
     assert seen == {
         "IEXEC_APP_DEVELOPER_SECRET": "the developer's",
         "IEXEC_REQUESTER_SECRET_1": "the requester's",
@@ -106,7 +106,7 @@ def test_a_run_with_a_secret_that_is_not_there_is_refused_before_it_is_paid(
 ) -> None:
     with person(net, buyer) as me:
         with pytest.raises(ValidationError, match='Requester secret "missing" is not set') as caught:
-            me.client.app.run(app, secret={1: "missing"})
+            me.client.app.run(app, secrets={1: "missing"})
         assert "requester.push_secret('missing')" in str(caught.value.hint)
         assert not me.asked
         assert not me.touched
@@ -354,7 +354,7 @@ def test_preflight_names_everything_that_a_request_lacks_at_once(net: Sandbox, s
     publish_bare(seller, dataset)
     with pytest.raises(ValidationError) as caught:
         buyer.app.request_execution(
-            app, dataset=dataset, encrypt_result=True, storage_provider="dropbox", secret={1: "one", 2: "two"}
+            app, dataset=dataset, encrypt_result=True, storage_provider="dropbox", secrets={1: "one", 2: "two"}
         )
     for lack in ("result encryption key", "storage token", "Dataset encryption key", '"one"', '"two"'):
         assert lack in caught.value.message

@@ -162,7 +162,7 @@ FAILURES: dict[str, Callable[[Person, Path], Any]] = {
     "a private key that is too short": lambda me, _: PrivateKeySigner(Secret(WALLET_KEY[:-1])),
     "a private key in a wrong place": lambda me, _: IExec(signer=Secret(WALLET_KEY.hex() + "zz")),
     "a result key that does not fit": lambda me, path: me.client.result.decrypt(
-        _file(path / "r.zip", b"PK"), key_file=_file(path / "key", DATASET_KEY.encode())
+        _file(path / "r.zip", b"PK"), beneficiary_key_file=_file(path / "key", DATASET_KEY.encode())
     ),
     "a login that fails": lambda me, _: me.client.order.publish(
         me.client.order._signed(me.client.order.create("app", app=NOBODY)), skip_preflight_check=True

@@ -174,6 +174,15 @@ const operations = {
     return Buffer.concat([decipher.update(data.subarray(16)), decipher.final()]);
   },
 
+  // A zip as JSZip writes it with these options; a name with a final slash is a folder.
+  zip({ files, options }) {
+    const zip = new JSZip();
+    Object.entries(files).forEach(([name, content]) =>
+      name.endsWith('/') ? zip.folder(name.slice(0, -1)) : zip.file(name, content),
+    );
+    return zip.generateAsync({ type: 'nodebuffer', ...options });
+  },
+
   encryptedResult({ pem, data, legacy }) {
     const key = crypto.randomBytes(legacy ? 16 : 32);
     const iv = crypto.randomBytes(16);

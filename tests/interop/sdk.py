@@ -46,7 +46,8 @@ def cli_command(folder: Path, *words: str) -> list[str]:
 def installed(named_in: Path = HERE) -> Path:
     """Return the folder with the SDK and the driver; the first time the SDK is installed from the lock file.
 
-    The folder `v7` beside this file names version 7, which the seeds of the project document.
+    The folder `v7` beside this file names version 7, which the seeds of the project document; `dataprotector` names the
+    DataProtector SDK and has a driver of its own.
     """
     lock = (named_in / "package-lock.json").read_bytes() + (named_in / "package.json").read_bytes()
     folder = cache_dir() / f"interop-{hashlib.sha256(lock).hexdigest()[:16]}"
@@ -58,7 +59,8 @@ def installed(named_in: Path = HERE) -> Path:
         _npm(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], folder)
         (folder / "ready").touch()
     # A module is resolved from where it lies, so the driver lies beside the packages.
-    shutil.copy(HERE / "driver.mjs", folder)
+    own = named_in / "driver.mjs"
+    shutil.copy(own if own.is_file() else HERE / "driver.mjs", folder)
     return folder
 
 

@@ -132,7 +132,7 @@ def test_addresses_that_are_given_are_those_that_are_used(world: World) -> None:
         "addresses", rpc=world.endpoints.rpc, key="0x" + "11" * 32,
         options={**world.endpoints.js_options(), "pocoSubgraphURL": subgraph},
     )  # fmt: skip
-    ours = IExec(**world.endpoints.options(), poco_subgraph=subgraph)
+    ours = IExec(**{**world.endpoints.options(), "poco_subgraph": subgraph})
     try:
         info = ours.hub.info()
     finally:

@@ -240,30 +240,6 @@ def test_a_run_shows_its_deal_without_asking_the_chain() -> None:
     assert "total_cost  1.000000002 RLC" in text
 
 
-class Files(dict[str, bytes]):
-    """Stands for a result: a mapping of names to things with a length."""
-
-    task: Any = None
-    encrypted = True
-    verified: bool | None = False
-
-
-def test_a_result_lists_its_files_and_warns_when_the_content_is_not_the_agreed_one() -> None:
-    result = Files({"out.csv": b"1234", "<b>": b""})
-    result.task = task()
-    view = display.result_view(result)
-    assert view.caption == "Result: 2 files"
-    assert "✖ NOT what the workers agreed on" in display.plain(view)
-    assert "  out.csv    4 bytes" in display.plain(view)
-    assert "&lt;b&gt;" in display.html(view)
-
-
-def test_a_result_of_many_files_is_cut_and_counted() -> None:
-    view = display.result_view(Files({f"{n}.txt": b"" for n in range(1000)}))
-    assert len(view.rows) < 60
-    assert view.rows[-1].text == "950 more files"
-
-
 def test_every_registered_class_exists() -> None:
     ip = InteractiveShell()  # type: ignore[no-untyped-call]
     display.register(ip)

@@ -126,7 +126,7 @@ def test_every_verb_is_called_by_its_example(shell: InteractiveShell):
             assert result.result == len(recorder.calls)
     finally:
         iexec_nb.client.set_active(before)
-    assert recorder.calls == [(one.noun, one.function.__name__) for one in COMMANDS.values()]
+    assert recorder.calls == [(one.attribute, one.function.__name__) for one in COMMANDS.values()]
 
 
 def test_a_semicolon_silences_a_command_and_keeps_what_is_assigned(shell: InteractiveShell, net: Sandbox):

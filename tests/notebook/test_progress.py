@@ -55,9 +55,9 @@ def panel(clock: Clock, screen: Screen, delay_s: float = 2.0, reattach: str = ""
     return Panel("Run", reattach, delay_s=delay_s, clock=clock, show=screen)
 
 
-def watch_until(end: BaseException, view: Panel) -> None:
+def watch_until(end: BaseException, view: Panel, step: Step | None = None) -> None:
     with view:
-        view.add(Step("running"))
+        view.add(step or Step("running"))
         raise end
 
 
@@ -88,6 +88,68 @@ def test_after_the_delay_one_output_is_updated_and_ends_static() -> None:
     assert last["text/plain"] == "Run: ✔ completed, 1 of 1 completed (elapsed 1 min 5 s)"
     assert "✔ matched 0 s → ✔ initialized 3 s → ✔ completed 1 min 5 s" in last["text/html"]
     assert "aria-live" not in last["text/html"]
+
+
+@dataclass
+class Count(Step):
+    tasksCount: int = 200
+    completedTasksCount: int = 0
+    failedTasksCount: int = 0
+    runningTasksCount: int = 0
+
+
+def test_many_tasks_are_a_bar_with_counts_signs_and_words_and_the_time_that_is_left() -> None:
+    clock, screen = Clock(), Screen()
+    with panel(clock, screen) as view:
+        clock.now += 3
+        view.add(Count("running", "10 of 200 completed", completedTasksCount=10, runningTasksCount=50))
+        clock.now += 57
+        view.add(
+            Count("running", "37 of 200 completed, 3 failed", completedTasksCount=37, failedTasksCount=3,
+                  runningTasksCount=50)
+        )  # fmt: skip
+        clock.now += 300
+        view.add(Count("failed", "197 of 200 completed, 3 failed", True, True, None, 200, 197, 3))
+    first, middle, last = screen.bundles[0], screen.bundles[1], screen.bundles[-1]
+    # Ten were over when it began, so that thirty took a minute, and 160 are left.
+    assert middle["text/plain"] == (
+        "Run: ▶ running, 37 of 200 completed, 3 failed (elapsed 1 min 0 s, about 5 min 20 s left)"
+    )
+    assert "left" not in first["text/plain"]
+    assert 'role="progressbar" aria-valuemin="0" aria-valuemax="200" aria-valuenow="40"' in middle["text/html"]
+    assert "✔ 37 completed · ✖ 3 failed · ▶ 50 running · ○ 110 waiting" in middle["text/html"]
+    assert [f"width:{share}%" in middle["text/html"] for share in ("18.50", "1.50", "25.00")] == [True] * 3
+    assert "○" not in last["text/html"]
+    assert last["text/plain"] == "Run: ✖ failed, 197 of 200 completed, 3 failed (elapsed 6 min 0 s)"
+    assert "→" not in middle["text/html"]
+
+
+def test_in_a_terminal_many_tasks_are_a_line_for_each_tenth_and_each_failure() -> None:
+    clock, screen = Clock(), Screen()
+    with panel(clock, screen) as view:
+        clock.now += 3
+        for over in range(200):
+            view.add(Count("running", str(over), completedTasksCount=over - over // 150, failedTasksCount=over // 150))
+        view.add(Count("failed", "all", True, True, None, 200, 199, 1))
+    lines = [bundle["text/plain"] for bundle, (_, changed) in zip(screen.bundles, screen.flags, strict=True) if changed]
+    assert [line.split(", ")[1].partition(" ")[0] for line in lines] == [
+        "0", "20", "40", "60", "80", "100", "120", "140", "150", "160", "180", "all",
+    ]  # fmt: skip
+
+
+def test_stopping_to_watch_many_tasks_says_what_goes_on() -> None:
+    clock, screen = Clock(), Screen()
+    view = panel(clock, screen, reattach="iexec.app.last_map.wait()")
+    with pytest.raises(KeyboardInterrupt):
+        watch_until(KeyboardInterrupt(), view, Count("running"))
+    assert screen.bundles[-1]["text/plain"].endswith("What was paid goes on. To watch again: iexec.app.last_map.wait()")
+
+
+def test_a_deal_of_one_task_has_no_bar() -> None:
+    clock, screen = Clock(), Screen()
+    with panel(clock, screen, delay_s=0) as view:
+        view.add(Count("completed", done=True, tasksCount=1, completedTasksCount=1))
+    assert "progressbar" not in screen.bundles[-1]["text/html"]
 
 
 def test_a_failure_has_a_sign_a_word_and_the_reason() -> None:

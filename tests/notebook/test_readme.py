@@ -12,7 +12,7 @@ HEX = re.compile(r"0x[0-9a-fA-F]{40,64}")
 
 
 def _blocks() -> list[tuple[str, str]]:
-    tour = README.partition("## Five cells")[2].partition("\n## ")[0]
+    tour = README.partition("## Five cells")[2].partition("\n## On a real network")[0]
     return re.findall(r"```python\n(.*?)```(?:\n```\n(.*?)```)?", tour, re.DOTALL)
 
 
@@ -31,13 +31,13 @@ def executed() -> list[nbformat.NotebookNode]:
     return notebook.cells
 
 
-def test_the_readme_has_five_cells_with_output():
+def test_the_readme_has_five_cells_and_one_for_many_runs_with_output():
     blocks = _blocks()
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     assert all(output for _, output in blocks)
 
 
-@pytest.mark.parametrize("position", range(5))
+@pytest.mark.parametrize("position", range(6))
 def test_each_cell_prints_what_the_readme_says(executed: list[nbformat.NotebookNode], position: int):
     said = _blocks()[position][1]
     assert HEX.sub("0x…", _printed(executed[position])).split() == HEX.sub("0x…", said).split()

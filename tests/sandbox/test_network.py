@@ -31,7 +31,7 @@ from iexec_nb.errors import (
 from iexec_nb.protocol.orders import PublishedOrder, WorkerpoolOrder
 from iexec_nb.protocol.tags import TEE_TDX
 from iexec_nb.protocol.typed_data import verify_order
-from iexec_nb.protocol.types import Address
+from iexec_nb.protocol.types import NULL_ADDRESS, Address
 from iexec_nb.sandbox import Endpoints, Sandbox
 from iexec_nb.sandbox.node import usable_port
 from iexec_nb.services.wallet import PrivateKeySigner
@@ -365,6 +365,17 @@ def test_the_options_for_the_js_sdk_have_its_names(served: Endpoints) -> None:
         "ipfsGatewayURL": served.ipfs_gateway,
         "ipfsNodeURL": served.ipfs_node,
         "compassURL": served.compass,
+        "pocoSubgraphURL": served.poco_subgraph,
+    }
+
+
+def test_the_options_for_the_js_dataprotector_have_its_names(served: Endpoints) -> None:
+    assert served.dataprotector_options() == {
+        "dataprotectorContractAddress": served.dataprotector_address,
+        "subgraphUrl": served.dataprotector_subgraph,
+        "ipfsNode": served.ipfs_node,
+        "ipfsGateway": served.ipfs_gateway,
+        "iexecOptions": served.js_options(),
     }
 
 
@@ -379,19 +390,17 @@ def test_other_machines_are_kept_out(net: Sandbox, host: str) -> None:
 
 
 def test_the_chosen_ports_are_used_and_free_afterwards(capfd: pytest.CaptureFixture[str]) -> None:
-    names = ("market", "sms", "ipfs", "compass", "workerpool_api")
-    ports = [usable_port(0) for _ in range(6)]
-    chosen = dict(zip(names, ports, strict=False))
-    with Sandbox(chain_id=4711, port=ports[5], workerpools=0) as net:
-        served = net.serve(**chosen)
+    names = ("market", "sms", "ipfs", "compass", "workerpool_api", "poco_subgraph", "dataprotector_subgraph")
+    *ports, node = (usable_port(0) for _ in (*names, "node"))
+    with Sandbox(chain_id=4711, port=node, workerpools=0) as net:
+        served = net.serve(**dict(zip(names, ports, strict=True)))
         assert served.chain_id == 4711
-        assert served.rpc == f"http://127.0.0.1:{ports[5]}"
-        assert [served.market, served.sms, served.ipfs_node, served.compass, served.workerpool_api] == [
-            f"http://127.0.0.1:{port}" for port in ports[:5]
-        ]
+        assert served.rpc == f"http://127.0.0.1:{node}"
+        found = [served.ipfs_node if name == "ipfs" else getattr(served, name) for name in names]
+        assert found == [f"http://127.0.0.1:{port}" for port in ports]
         assert httpx.get(f"{served.market}/version").json()["ok"]
         assert httpx.get(f"{served.market}/nothing").status_code == 404
-    assert not any(listening(port) for port in ports)
+    assert not any(listening(port) for port in (*ports, node))
     assert capfd.readouterr() == ("", "")
 
 
@@ -402,6 +411,39 @@ def test_when_one_port_is_taken_none_is_used_and_the_sandbox_runs_on() -> None:
             net.serve(workerpool_api=free, sms=taken.getsockname()[1])
         assert not listening(free)
         assert net.serve(workerpool_api=free).workerpool_api.endswith(str(free))
+
+
+def test_every_client_finds_dataprotector_and_the_subgraphs(net: Sandbox, served: Endpoints) -> None:
+    for client, url in ((net.client(), "http://{}-subgraph.sandbox.test"), (IExec(**served.options()), "")):
+        assert client.dataprotector_address == served.dataprotector_address
+        for name in ("poco", "dataprotector"):
+            expected = url.format(name) or getattr(served, f"{name}_subgraph")
+            assert client.url(f"{name}_subgraph") == expected
+            answer = client.subgraph(f"{name}_subgraph").query("{ _meta { hasIndexingErrors } }")
+            assert answer == {"_meta": {"hasIndexingErrors": False}}
+    assert net.user.network.dataprotector_workerpool == net.workerpools[0]
+
+
+# Groups.
+
+
+def test_a_whitelist_has_the_members_that_were_named(net: Sandbox) -> None:
+    person, stranger = net.client(), net.client()
+    group = net.whitelist([person, net.workerpools[0]])
+    chain = net.user.chain
+    assert chain.group_member(group, wallet(person))
+    assert chain.group_member(group, net.workerpools[0])
+    assert not chain.group_member(group, wallet(stranger))
+    assert not chain.group_member(net.whitelist([]), wallet(person))
+
+
+@pytest.mark.parametrize("members", [["0x12"], [5], [NULL_ADDRESS] * 501], ids=["short", "number", "too many"])
+def test_a_malformed_whitelist_is_refused_before_it_is_deployed(net: Sandbox, members: list[object]) -> None:
+    before = net.user.chain.block_number()
+    with pytest.raises(ValidationError) as caught:
+        net.whitelist(members)
+    assert caught.value.hint
+    assert net.user.chain.block_number() == before
 
 
 # Its end.

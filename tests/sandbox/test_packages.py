@@ -272,6 +272,7 @@ def fake_packages(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     link = contracts._PLACEHOLDER
     write("artifacts/contracts/facets/IexecPoco1Facet.sol/IexecPoco1Facet.json", abi=abi, bytecode=f"0x60{link}60")
     monkeypatch.setattr(packages, "fetch", lambda package: root)
+    monkeypatch.setattr(contracts.solc, "compiled", lambda: {"DataProtector": {"abi": [], "bytecode": "00"}})
 
 
 def test_contracts_are_prepared_once_and_prepared_again_when_the_file_is_damaged(

@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 from sandbox_stack import RLC, Stack, running_stack, wallet
 
+from iexec_nb.protocol.archive import open_archive
 from iexec_nb.protocol.cid import multiaddr_encode
 from iexec_nb.protocol.encryption import checksum, encrypt_bytes
 from iexec_nb.protocol.execution import Task, TaskStatus, task_id
 from iexec_nb.protocol.orders import NULL_DATASETORDER, AppOrder, DatasetOrder, RequestOrder, WorkerpoolOrder
 from iexec_nb.protocol.result_encryption import decrypt_result, generate_result_keypair, is_encrypted_result
-from iexec_nb.protocol.results import open_archive, result_digest
+from iexec_nb.protocol.results import computed, result_digest
 from iexec_nb.protocol.types import Secret, keccak
 from iexec_nb.sandbox.ipfs import BlockStore
 from iexec_nb.sandbox.records import Replicate, RunRecords
@@ -198,7 +199,7 @@ def test_a_run_ends_with_a_result_whose_digest_stands_on_the_chain(pool: Pool) -
     archive = open_archive(pool.result(task))
     assert sorted(archive.names) == ["computed.json", "result.txt"]
     assert archive.read("result.txt") == b"hello"
-    assert archive.computed["deterministic-output-path"] == "/iexec_out/result.txt"
+    assert computed(archive)["deterministic-output-path"] == "/iexec_out/result.txt"
     assert task.resultDigest == result_digest(archive) == "0x" + hashlib.sha256(b"hello").hexdigest()
     record = pool.records.get(task.taskid)
     assert record is not None
@@ -417,10 +418,33 @@ def test_a_bulk_gives_each_task_the_datasets_of_its_slice(pool: Pool) -> None:
     root = pool.store.add(json.dumps([pool.store.add(part) for part in slices]).encode())
     dealid, _ = pool.deal(dump_everything, volume=2, params={"bulk_cid": root})
     first, second = (seen_by(pool, pool.end(dealid, idx)) for idx in (0, 1))
-    assert first["files"] == {orders[0].dataset.lower(): "one", orders[1].dataset.lower(): "two"}
+    # Named as the slice writes them: only the dataset of a deal is written in lower case.
+    assert first["files"] == {orders[0].dataset: "one", orders[1].dataset: "two"}
     assert first["env"]["IEXEC_BULK_SLICE_SIZE"] == "2"
-    assert first["env"]["IEXEC_DATASET_2_FILENAME"] == orders[1].dataset.lower()
-    assert second["files"] == {orders[2].dataset.lower(): "three"}
+    assert first["env"]["IEXEC_DATASET_2_FILENAME"] == orders[1].dataset
+    assert second["files"] == {orders[2].dataset: "three"}
+
+
+@pytest.mark.parametrize(
+    "content", [b"[]", b"no JSON", b'["QmNowhere"]', b"[" * 100_000, None], ids=lambda one: repr(one)[:16]
+)
+def test_a_bulk_without_the_slice_of_a_task_gives_it_no_datasets(pool: Pool, content: bytes | None) -> None:
+    root = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG" if content is None else pool.store.add(content)
+    seen = seen_by(pool, pool.run(dump_everything, params={"bulk_cid": root}))
+    assert seen["files"] == {}
+    assert seen["env"]["IEXEC_BULK_SLICE_SIZE"] == "0"
+    assert "IEXEC_DATASET_1_FILENAME" not in seen["env"]
+
+
+def test_an_order_that_was_not_signed_for_bulks_fails_the_task(pool: Pool) -> None:
+    key = secrets.token_bytes(32)
+    dataset = pool.encrypted_dataset(b"one", key)
+    pool.vault.add("web3", dataset, Secret(base64.b64encode(key).decode()))
+    part = json.dumps([pool.stack.sign(DatasetOrder(dataset=dataset, volume=2**53 - 3), OWNER).to_json()]).encode()
+    root = pool.store.add(json.dumps([pool.store.add(part)]).encode())
+    cause, replicate = pool.failure(pool.run(dump_everything, params={"bulk_cid": root}))
+    assert cause == "PRE_COMPUTE_DATASET_URL_MISSING"
+    assert f"volume {2**53 - 3} of its order is invalid for bulk processing" in replicate.stderr
 
 
 def test_a_bulk_with_an_order_that_the_contracts_refuse_fails(pool: Pool) -> None:
@@ -438,6 +462,27 @@ def test_a_bulk_with_an_order_that_the_contracts_refuse_fails(pool: Pool) -> Non
 def test_every_task_of_a_deal_is_run(pool: Pool) -> None:
     dealid, _ = pool.deal(write_result(), volume=3)
     assert [pool.end(dealid, idx).status for idx in range(3)] == [TaskStatus.COMPLETED] * 3
+
+
+def meet(words: list[str]) -> None:
+    """An app that ends when as many others are running as it is told."""
+    import time
+    from pathlib import Path
+
+    folder, others = Path(words[0]), int(words[1])
+    (folder / os.environ["IEXEC_TASK_INDEX"]).touch()
+    end = time.monotonic() + 50
+    while len(list(folder.iterdir())) < others:
+        assert time.monotonic() < end, "nobody came"
+        time.sleep(0.01)
+    out = Path(os.environ["IEXEC_OUT"])
+    (out / "computed.json").write_text('{"deterministic-output-path": "/iexec_out"}')
+
+
+def test_three_tasks_run_at_the_same_time(pool: Pool, tmp_path: Path) -> None:
+    dealid, _ = pool.deal(meet, params={"iexec_args": f"{tmp_path} 3"}, volume=6)
+    ends = [pool.end(dealid, idx) for idx in range(6)]
+    assert [task.status for task in ends] == [TaskStatus.COMPLETED] * 6
 
 
 def test_an_idle_pool_never_works_and_its_task_can_be_claimed(pool: Pool) -> None:

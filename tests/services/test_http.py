@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import gzip
-import io
 import ipaddress
 import logging
 import socket
@@ -389,17 +388,28 @@ def test_a_circle_of_redirects_ends() -> None:
 # --- streaming --------------------------------------------------------------------------------------------------------
 
 
-def test_a_stream_is_written_as_it_comes_and_its_pieces_are_seen() -> None:
+def test_an_answer_is_read_as_it_comes() -> None:
     line = Line(lambda request: httpx.Response(200, content=iter([b"ab", b"cd"])))
-    file, seen = io.BytesIO(), []
-    assert line.http().stream_to("/f", file, 4, seen.append) == 4
-    assert (file.getvalue(), b"".join(seen)) == (b"abcd", b"abcd")
-    assert line.requests[0].headers["accept-encoding"] == "identity"
+    with line.http().open("/f", {"format": "raw"}, headers={"accept": "x/y"}) as stream:
+        assert (stream.status, stream.received) == (200, 0)
+        assert list(stream.chunks(4)) == [b"ab", b"cd"]
+        assert stream.received == 4
+    sent = line.requests[0]
+    assert (sent.headers["accept-encoding"], sent.headers["accept"], str(sent.url)) == (
+        "identity", "x/y", "https://market.example/f?format=raw",
+    )  # fmt: skip
 
 
 def test_a_stream_longer_than_allowed_is_refused() -> None:
-    with pytest.raises(MarketCallError, match="larger than 3 bytes"):
-        Line(lambda request: httpx.Response(200, content=iter([b"ab", b"cd"]))).http().stream_to("/f", io.BytesIO(), 3)
+    line = Line(lambda request: httpx.Response(200, content=iter([b"ab", b"cd"])))
+    with line.http().open("/f") as stream, pytest.raises(MarketCallError, match="larger than 3 bytes"):
+        list(stream.chunks(3))
+    with (
+        Line(httpx.Response(200, content=b"abcd")).http().open("/f") as stream,
+        pytest.raises(MarketCallError, match="larger than 3 bytes"),
+    ):
+        list(stream.chunks(3))
+    assert stream.received == 0
 
 
 def test_a_stream_is_asked_again_before_its_first_byte_and_not_after_it() -> None:
@@ -408,17 +418,56 @@ def test_a_stream_is_asked_again_before_its_first_byte_and_not_after_it() -> Non
         raise httpx.ReadError("reset")
 
     line = Line(httpx.Response(503), lambda request: httpx.Response(200, content=breaks()))
-    with pytest.raises(MarketCallError, match="broke after 2 bytes"):
-        line.http().stream_to("/f", io.BytesIO(), 100)
+    with line.http().open("/f") as stream, pytest.raises(MarketCallError, match="broke after 2 bytes"):
+        list(stream.chunks(100))
     assert len(line.requests) == 2
 
 
-def test_a_missing_file_is_an_error_with_its_status() -> None:
-    with pytest.raises(
-        MarketCallError, match=r"Failed to download from https://market\.example: API error: 404"
-    ) as caught:
-        Line(httpx.Response(404)).http().stream_to("/f", io.BytesIO(), 100)
-    assert caught.value.status == 404
+def test_an_answer_of_any_status_below_500_can_be_read_and_a_later_one_is_an_error() -> None:
+    with Line(httpx.Response(404, content=b"no")).http().open("/f") as stream:
+        assert (stream.status, b"".join(stream.chunks(10))) == (404, b"no")
+    with pytest.raises(MarketCallError, match="internal error") as caught:
+        Line(httpx.Response(500)).http().open("/f")
+    assert caught.value.status == 500
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "first"),
+    [(206, "bytes 5-9/10", 5), (206, "", 0), (206, "bytes x-9/10", 0), (200, "bytes 5-9/10", 0), (206, "pages 5-9", 0)],
+)
+def test_where_a_part_of_an_answer_begins_is_what_the_server_says(status: int, header: str, first: int) -> None:
+    with Line(httpx.Response(status, headers={"content-range": header}, content=b"")).http().open("/f") as stream:
+        assert stream.first == first
+
+
+def test_what_a_stream_is_stands_in_its_headers_whatever_they_hold() -> None:
+    for given, meant in [("Application/X; a=b", "application/x"), ("", ""), (";", "")]:
+        with Line(httpx.Response(200, headers={"content-type": given}, content=b"")).http().open("/f") as stream:
+            assert stream.content_type == meant
+    for given, length in [("3", 3), ("-1", None), ("1" * 30, None), ("x", None)]:
+        with Line(httpx.Response(200, headers={"content-length": given})).http().open("/f") as stream:
+            assert stream.length == length
+
+
+def test_a_server_that_drips_is_given_up_and_a_slow_reader_is_not() -> None:
+    def drips(line: Line, pause_s: float, size: int) -> Iterator[bytes]:
+        for _ in range(100):
+            line.now += pause_s
+            yield bytes(size)
+
+    line = Line(httpx.Response(200))
+    line.answers = [lambda request: httpx.Response(200, content=drips(line, 4.0, 1))]
+    with line.http().open("/f") as stream, pytest.raises(MarketCallError, match="as good as nothing"):
+        list(stream.chunks(1000))
+    assert stream.received == 3
+    line.answers = [lambda request: httpx.Response(200, content=drips(line, 4.0, 5000))]
+    with line.http().open("/f") as stream:
+        assert sum(map(len, stream.chunks(10**6))) == 500_000
+    line.answers = [lambda request: httpx.Response(200, content=drips(line, 0.0, 1))]
+    with line.http().open("/f") as stream:
+        for _ in stream.chunks(1000):
+            line.now += 60
+    assert stream.received == 100
 
 
 # --- real sockets -----------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from iexec_nb.errors import ConfigurationError, IpfsGatewayCallError, ValidationError
-from iexec_nb.protocol.cid import content_cid
+from iexec_nb.protocol.file_layout import content_cid
 from iexec_nb.services.http import Http
 from iexec_nb.services.ipfs import Ipfs
 
@@ -189,7 +189,9 @@ def test_a_file_comes_back_in_memory_and_on_disk(data: bytes, version: int, form
 def test_the_location_of_a_result_is_asked_for_at_the_gateway() -> None:
     server = Server(HELLO)
     server.ipfs().get(f"/ipfs/{HELLO_CID}", max_bytes=100)
-    assert server.seen == [f"GET gateway.example/ipfs/{HELLO_CID}"]
+    assert server.seen == [
+        f"GET gateway.example/ipfs/{HELLO_CID}?car-dups=y&car-order=dfs&car-version=1&dag-scope=all&format=car"
+    ]
 
 
 def breaking(request: httpx.Request) -> httpx.Response:
@@ -250,7 +252,7 @@ def test_an_interrupted_download_leaves_nothing(tmp_path: Path) -> None:
         "",
         "/ipfs/",
         "/ipfs/../admin",
-        f"/ipfs/{HELLO_CID}/file",
+        f"/ipfs/{HELLO_CID}/../file",
         f"/ipfs/{HELLO_CID}?x",
         "https://host/x",
         "Qm" + "0" * 44,

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from iexec_nb.errors import Web3ProviderSendError
+from iexec_nb.errors import ConfigurationError, Web3ProviderSendError
 from iexec_nb.services import locks
-from iexec_nb.services.locks import SendLock, send_lock
+from iexec_nb.services.locks import SendLock, run_lock, send_lock
 
 ADDRESS = "0x000a9c787a972F70F0903890E266F41c795C4DcA"
 OTHER = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
@@ -34,6 +34,7 @@ def _own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setattr(locks, "_file", None)
     monkeypatch.setattr(locks, "_locks", {})
+    monkeypatch.setattr(locks, "_runs", {})
 
 
 @contextmanager
@@ -164,3 +165,35 @@ def test_the_lock_file_stays_empty_and_is_the_owner_s(tmp_path: Path) -> None:
     (file,) = tmp_path.rglob("*.lock")
     assert file.stat().st_size == 0
     assert sys.platform == "win32" or file.stat().st_mode & 0o777 == 0o600
+
+
+RUN_HOLDER = HOLDER.replace("import send_lock", "import run_lock").replace(
+    "send_lock(int(sys.argv[1]), sys.argv[2])", "run_lock(int(sys.argv[1]), sys.argv[2], 'a run')"
+)
+
+
+def test_a_run_has_one_lock_and_its_wallet_can_send_meanwhile() -> None:
+    assert run_lock(9, ADDRESS, "a run") is run_lock(9, ADDRESS.lower(), "a run")
+    others = [run_lock(10, ADDRESS, "a run"), run_lock(9, OTHER, "a run"), run_lock(9, ADDRESS, "another")]
+    with run_lock(9, ADDRESS, "a run"), send_lock(9, ADDRESS):
+        for other in others:
+            with other:
+                pass
+
+
+def test_a_run_that_another_program_is_at_work_on_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "WAIT_S", 0.1)
+    command = [sys.executable, "-c", RUN_HOLDER, "9", ADDRESS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with (
+            pytest.raises(ConfigurationError, match="at work on the run 'a run'") as caught,
+            run_lock(9, ADDRESS, "a run"),
+        ):
+            raise AssertionError
+        assert "never paid twice" in str(caught.value.hint)
+        process.kill()
+        process.wait()
+    with run_lock(9, ADDRESS, "a run"):
+        pass

@@ -10,7 +10,8 @@ from fake_node import FakeNode, NodeError
 
 from iexec_nb.errors import ConfigurationError, Web3ProviderCallError
 from iexec_nb.services import rpc as rpc_module
-from iexec_nb.services.rpc import Rpc, RpcFailure, hexdata, quantity
+from iexec_nb.services.answers import RpcFailure, hexdata, quantity
+from iexec_nb.services.rpc import Rpc
 
 
 @pytest.fixture(autouse=True)

@@ -414,3 +414,49 @@ def test_a_password_is_asked_for_before_the_wallet_is_taken_from_others(
     sender(FakeNode()).send(KeystoreSigner(path, ask), TO, b"")
     sender(FakeNode()).send_all(KeystoreSigner(path, ask), TO, at_most=10**18, max_fee=10**18)
     assert free == [True, True]
+
+
+def test_hash_and_nonce_are_told_before_the_node_sees_the_transaction() -> None:
+    node = FakeNode()
+    told: list[tuple[str, int, int]] = []
+    transactions = sender(node)
+    for _ in range(2):
+        receipt = transactions.send(
+            SIGNER, TO, b"\1", on_signed=lambda tx_hash, nonce: told.append((tx_hash, nonce, sent(node)))
+        )
+        assert told[-1][0] == receipt.tx_hash
+    assert [one[1:] for one in told] == [(0, 0), (1, 1)]
+
+
+def test_a_transaction_that_cannot_be_written_down_is_not_sent_and_its_nonce_is_free() -> None:
+    node = FakeNode()
+    transactions = sender(node)
+
+    def full(tx_hash: str, nonce: int) -> None:
+        raise ConfigurationError("the disk is full")
+
+    with pytest.raises(ConfigurationError, match="the disk is full"):
+        transactions.send(SIGNER, TO, b"\1", on_signed=full)
+    assert sent(node) == 0
+    nonces: list[int] = []
+    transactions.send(SIGNER, TO, b"\1", on_signed=lambda tx_hash, nonce: nonces.append(nonce))
+    assert nonces == [0]
+
+
+def test_a_transaction_is_pending_while_the_node_knows_it_and_no_block_has_it() -> None:
+    node = FakeNode()
+    receipt = sender(node).send(SIGNER, TO, b"\1")
+    transactions = sender(node)
+    assert transactions.receipt(receipt.tx_hash) == receipt
+    assert not transactions.pending(receipt.tx_hash)
+    node.answers["eth_getTransactionReceipt"] = None
+    assert transactions.pending(receipt.tx_hash)
+    assert transactions.receipt(receipt.tx_hash) is None
+    assert not transactions.pending("0x" + "00" * 32)
+
+
+@pytest.mark.parametrize(("said", "price"), [({}, None), ({"effectiveGasPrice": "0x5"}, 5)], ids=["silent", "said"])
+def test_a_receipt_tells_what_a_unit_of_gas_cost_where_the_node_does(said: dict[str, str], price: int | None) -> None:
+    node = FakeNode()
+    node.answers["eth_getTransactionReceipt"] = lambda tx_hash: {**(node.receipt(tx_hash) or {}), **said}
+    assert sender(node).send(SIGNER, TO, b"\1").gas_price == price
