@@ -43,6 +43,7 @@ class ProtectedBulk(Noun):
         "protected-data prepare-bulk $orders --app 0x1234567890123456789012345678901234567890",
         spends=True,
         raw=lambda request: {"bulkRequest": request.to_json()},
+        js=("dataProtectorCore.prepareBulkRequest",),
     )
     def prepare_bulk(
         self,
@@ -146,7 +147,12 @@ class ProtectedBulk(Noun):
         assert isinstance(order, RequestOrder)
         return order
 
-    @command("protected-data process-bulk $request", spends=True, raw=BulkProgress.to_json)
+    @command(
+        "protected-data process-bulk $request",
+        spends=True,
+        raw=BulkProgress.to_json,
+        js=("dataProtectorCore.processBulkRequest",),
+    )
     def process_bulk(
         self,
         bulk_request: Request | Mapping[str, Any],
@@ -204,7 +210,11 @@ class ProtectedBulk(Noun):
         found = followed(self._client, request, to_the_end=wait)
         return progress(self._client, request, found, path=path, key=key, fetch=wait)
 
-    @command("protected-data inspect-bulk $request --detailed", raw=BulkProgress.to_json)
+    @command(
+        "protected-data inspect-bulk $request --detailed",
+        raw=BulkProgress.to_json,
+        js=("dataProtectorCore.inspectBulkRequest",),
+    )
     def inspect_bulk(
         self,
         bulk_request: Request | Mapping[str, Any],

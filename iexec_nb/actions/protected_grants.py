@@ -52,7 +52,11 @@ def _revoked_raw(gone: Sequence[RevokedAccess]) -> dict[str, Any]:
 class ProtectedGrants(Noun):
     """The verbs of rights."""
 
-    @command("protected-data list --owner 0x0123456789012345678901234567890123456789", raw=_list_raw)
+    @command(
+        "protected-data list --owner 0x0123456789012345678901234567890123456789",
+        raw=_list_raw,
+        js=("dataProtectorCore.getProtectedData",),
+    )
     def list(
         self,
         address: str | None = None,
@@ -125,6 +129,7 @@ class ProtectedGrants(Noun):
         "--authorized-user 0x2345678901234567890123456789012345678901",
         spends=True,
         raw=GrantedAccess.to_json,
+        js=("dataProtectorCore.grantAccess",),
     )
     def grant(
         self,
@@ -195,7 +200,11 @@ class ProtectedGrants(Noun):
         signed, _ = self._client.order.sign_to_publish(order)
         return GrantedAccess(order=signed, remainingAccess=signed.volume)
 
-    @command("protected-data granted-access 0x0123456789012345678901234567890123456789", raw=_accesses_raw)
+    @command(
+        "protected-data granted-access 0x0123456789012345678901234567890123456789",
+        raw=_accesses_raw,
+        js=("dataProtectorCore.getGrantedAccess",),
+    )
     def granted_access(
         self,
         protected_data: str | Protected | None = None,
@@ -247,7 +256,12 @@ class ProtectedGrants(Noun):
             app_strict=authorized_app is not None, requester_strict=is_user_strict, bulk_only=bulk_only, limit=limit,
         )  # fmt: skip
 
-    @command("protected-data revoke-one $order", spends=True, raw=RevokedAccess.to_json)
+    @command(
+        "protected-data revoke-one $order",
+        spends=True,
+        raw=RevokedAccess.to_json,
+        js=("dataProtectorCore.revokeOneAccess",),
+    )
     def revoke_one(self, granted_access: Access | pd.DataFrame | Mapping[str, Any], /) -> RevokedAccess:
         """Take an access back, by a transaction; tasks that use it already go on.
 
@@ -278,7 +292,12 @@ class ProtectedGrants(Noun):
         gone = self._client.order.cancel(order)
         return RevokedAccess(access=GrantedAccess(order=order, remainingAccess=left), txHash=gone.txHash)
 
-    @command("protected-data revoke-all 0x0123456789012345678901234567890123456789", spends=True, raw=_revoked_raw)
+    @command(
+        "protected-data revoke-all 0x0123456789012345678901234567890123456789",
+        spends=True,
+        raw=_revoked_raw,
+        js=("dataProtectorCore.revokeAllAccess",),
+    )
     def revoke_all(
         self,
         protected_data: str | Protected,
@@ -338,6 +357,7 @@ class ProtectedGrants(Noun):
         "--new-owner 0x1234567890123456789012345678901234567890",
         spends=True,
         raw=lambda gone: {"address": gone.address, "to": gone.to, "txHash": gone.txHash},
+        js=("dataProtectorCore.transferOwnership",),
     )
     def transfer(self, protected_data: str | Protected, /, *, new_owner: str) -> Transferred:
         """Give protected data to somebody else, for good; accesses that were granted are valid no more.

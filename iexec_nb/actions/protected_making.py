@@ -37,7 +37,12 @@ _MOST_SHOWN = 20
 class ProtectedMaking(Noun):
     """The verbs of making and opening."""
 
-    @command('protected-data protect ./contacts.csv --name "contacts"', spends=True, raw=Protected.to_json)
+    @command(
+        'protected-data protect ./contacts.csv --name "contacts"',
+        spends=True,
+        raw=Protected.to_json,
+        js=("dataProtectorCore.protectData",),
+    )
     def protect(self, data: Any, /, *, name: str = "", upload_mode: str = IPFS) -> Protected:
         """Encrypt values, put them on IPFS, register them on the chain and give their key to the secret service.
 

@@ -37,6 +37,7 @@ class ProtectedProcessing(Noun):
         "--app 0x1234567890123456789012345678901234567890",
         spends=True,
         raw=lambda run: {"txHash": run.txHash, "dealId": run.dealid, "taskId": run.taskids[0]},
+        js=("dataProtectorCore.processProtectedData",),
     )
     def process(
         self,
@@ -147,6 +148,7 @@ class ProtectedProcessing(Noun):
         "protected-data wait 0x0123456789012345678901234567890123456789012345678901234567890123 "
         "--dealid 0x1234567890123456789012345678901234567890123456789012345678901234",
         raw=TaskEnd.to_json,
+        js=("dataProtectorCore.waitForTaskCompletion",),
     )
     def wait(self, taskid: str, /, *, dealid: str | None = None, timeout_s: float | None = None) -> TaskEnd:
         """Wait until a task is over, however it ends, and return how.
@@ -190,6 +192,7 @@ class ProtectedProcessing(Noun):
 
     @command(
         "protected-data result 0x0123456789012345678901234567890123456789012345678901234567890123 result.txt",
+        js=("dataProtectorCore.getResultFromCompletedTask",),
     )
     def result(
         self, taskid: str, path: str | None = None, /, *, pem_private_key: Secret | None = None

@@ -114,7 +114,7 @@ def test_asyncio_runs_tasks_in_it(echo: str, buyer: IExec) -> None:
 
 
 def test_joblib_runs_tasks_with_it(echo: str, buyer: IExec) -> None:
-    joblib = pytest.importorskip("joblib")
+    import joblib
     with buyer.app.executor(echo, category=0) as tasks:
 
         def run(n: int) -> str:

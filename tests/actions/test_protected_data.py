@@ -424,6 +424,7 @@ def test_only_the_owner_grants_and_only_what_exists(alice: Person, made: Any, re
 
 
 @pytest.mark.parametrize("form", ["record", "json", "body", "order", "hash", "row"])
+@pytest.mark.parity("dataProtectorCore.revokeOneAccess")
 def test_an_access_is_revoked_in_whatever_form_it_is_given(owner: IExec, made: Any, reader: str, form: str) -> None:
     verb = owner.protected_data
     access = verb.grant(made, authorized_app=reader, authorized_user=NOBODY)

@@ -278,6 +278,7 @@ def test_an_access_for_a_whitelist_of_apps_serves_its_apps(
 # --- wait and result -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parity("dataProtectorCore.waitForTaskCompletion")
 def test_how_a_task_ended_is_told_and_not_raised(net: Sandbox, seller: IExec, owner: IExec, bob: Person) -> None:
     app = deploy_app(net, seller, crash, price=0)
     made = owner.protected_data.protect({"email": "x"})

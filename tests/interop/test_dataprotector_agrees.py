@@ -144,6 +144,7 @@ def test_the_sdk_has_the_methods_that_are_here(owner: Both) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parity("dataProtectorCore.protectData")
 def test_both_protect_the_same_data_in_the_same_form(owner: Both, made_here: Any, made_there: Any) -> None:
     assert made_there["schema"] == made_here.schema == SCHEMA
     ours, theirs = Deserializer(made_here.zipFile), Deserializer(made_there["zipFile"])
@@ -164,6 +165,7 @@ def test_what_the_sdk_protected_opens_here_with_its_key(owner: Both, made_there:
     assert owner.python.open(made_there["address"], key=key) == CONTENT
 
 
+@pytest.mark.parity("dataProtectorCore.getProtectedData")
 def test_what_was_protected_here_is_listed_by_the_sdk_with_the_same_members(
     owner: Both, made_here: Any, made_there: Any
 ) -> None:
@@ -194,6 +196,7 @@ def test_both_find_the_same_data_by_its_schema(owner: Both, made_here: Any, made
     assert list(ours["address"]) == [address(row["address"]) for row in theirs]
 
 
+@pytest.mark.parity("dataProtectorCore.grantAccess", "dataProtectorCore.getGrantedAccess")
 def test_both_grant_the_same_order(owner: Both, user: Both, stage: Stage, made_here: Any, made_there: Any) -> None:
     theirs = owner.js(
         "grantAccess", protectedData=made_there["address"], authorizedApp=stage.reader, authorizedUser=user.address,
@@ -260,6 +263,7 @@ def test_the_sdk_processes_what_was_protected_and_granted_here(user: Both, stage
     assert user.python.wait(done["taskId"]).to_json() == {"status": "COMPLETED", "success": True}
 
 
+@pytest.mark.parity("dataProtectorCore.processProtectedData")
 def test_what_the_sdk_protected_and_granted_is_processed_here(user: Both, stage: Stage, made_there: Any) -> None:
     run = user.python.process(
         made_there["address"], app=stage.reader, data_max_price=7, secrets={1: Secret("from Python")}
@@ -288,6 +292,7 @@ def test_a_result_that_was_encrypted_for_a_key_of_the_sdk_opens_here(user: Both,
     assert theirs["result"] == ours
 
 
+@pytest.mark.parity("dataProtectorCore.getResultFromCompletedTask")
 def test_a_result_that_was_encrypted_for_a_key_given_here_opens_in_the_sdk(
     user: Both, stage: Stage, made_there: Any
 ) -> None:
@@ -301,6 +306,7 @@ def test_a_result_that_was_encrypted_for_a_key_given_here_opens_in_the_sdk(
     assert bytes(user.python.result(run.taskids[0], "result.txt", pem_private_key=pem)) == theirs["result"]
 
 
+@pytest.mark.parity("dataProtectorCore.revokeAllAccess")
 def test_each_side_revokes_what_the_other_granted(
     stage: Stage, owner: Both, user: Both, made_here: Any, made_there: Any
 ) -> None:
@@ -314,6 +320,11 @@ def test_each_side_revokes_what_the_other_granted(
         assert owner.js("getGrantedAccess", protectedData=one)["count"] == 0
 
 
+@pytest.mark.parity(
+    "dataProtectorCore.prepareBulkRequest",
+    "dataProtectorCore.processBulkRequest",
+    "dataProtectorCore.inspectBulkRequest",
+)
 def test_each_side_takes_the_bulk_request_of_the_other(stage: Stage, owner: Both, user: Both) -> None:
     contents = [{"email": f"u{i}@example.com"} for i in range(3)]
     ours = [owner.python.protect(one).address for one in contents]
@@ -363,6 +374,7 @@ def test_each_side_takes_the_bulk_request_of_the_other(stage: Stage, owner: Both
     assert seen == again
 
 
+@pytest.mark.parity("dataProtectorCore.transferOwnership")
 def test_protected_data_that_the_sdk_gave_away_is_the_others_here(stage: Stage, owner: Both, user: Both) -> None:
     made = owner.python.protect({"note": "for you"})
     moved = owner.js("transferOwnership", protectedData=made.address, newOwner=user.address)

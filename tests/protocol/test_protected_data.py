@@ -341,7 +341,8 @@ def test_a_place_that_cannot_be_read_is_no_place(multiaddr: Any) -> None:
     [
         {"id": "x"}, {"id": None}, {"name": None}, {"owner": None}, {"owner": {}}, {"owner": {"id": 3}},
         {"schema": None}, {"schema": [None]}, {"schema": [{"id": 3}]}, {"creationTimestamp": None},
-        {"creationTimestamp": "x"}, {"creationTimestamp": str(2**60)}, {"creationTimestamp": -1}, {"creationTimestamp": 1e300},
+        {"creationTimestamp": "x"}, {"creationTimestamp": str(2**60)}, {"creationTimestamp": -1},
+        {"creationTimestamp": 1e300},
     ],
 )  # fmt: skip
 def test_a_row_that_is_not_of_protected_data_is_refused(changes: dict[str, Any]) -> None:
