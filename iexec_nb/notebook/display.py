@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from html import escape
 from pathlib import PurePath
+from pkgutil import resolve_name
 from typing import Any
 from unicodedata import category
 
@@ -280,6 +281,11 @@ _CAPTIONS = {
         "Presigned": "Presigned order", "DatasetBulk": "Bulk of datasets", "CategoryCreated": "New category",
         "SecretStatus": "Secret", "ProjectMade": "New project", "ProjectShown": "Project",
     },
+    "offchain": {"TaskDownload": "Downloaded result"},
+    "protected_records": {
+        "ProtectedData": "Protected data", "Protected": "Protected data", "GrantedAccess": "Granted access",
+        "RevokedAccess": "Revoked access", "BulkRequest": "Bulk request", "TaskEnd": "End of a task",
+    },
 }  # fmt: skip
 
 
@@ -289,13 +295,14 @@ def register(ip: Any) -> None:
     for (module, name), view in _VIEWS.items():
         rich.for_type_by_name(module, name, _as_html(view))
         text.for_type_by_name(module, name, _as_text(_as_plain(view)))
-    rich.for_type_by_name(*_RESULT, _result_html)
-    text.for_type_by_name(*_RESULT, _as_text(_result_text))
+    for (module, name), (html_of, text_of) in _PAGES.items():
+        rich.for_type_by_name(module, name, _late(html_of))
+        text.for_type_by_name(module, name, _as_text(_late(text_of)))
 
 
 def unregister(ip: Any) -> None:
     """Take back what `register` did; harmless where nothing was registered."""
-    for module, name in (*_VIEWS, _RESULT):
+    for module, name in (*_VIEWS, *_PAGES):
         for formatter in _formatters(ip):
             formatter.pop(f"{module}.{name}", None)
 
@@ -321,16 +328,14 @@ def _as_text(told: Callable[[Any], str]) -> Callable[[Any, Any, bool], None]:
     return write
 
 
-def _result_html(result: Any) -> str:
-    from iexec_nb.notebook.result_view import result_html
+def _late(path: str) -> Callable[[Any], str]:
+    """Return a function that is imported when something is shown, and not when the extension is loaded."""
 
-    return result_html(result)
+    def shown(record: Any) -> str:
+        text: str = resolve_name(f"iexec_nb.notebook.{path}")(record)
+        return text
 
-
-def _result_text(result: Any) -> str:
-    from iexec_nb.notebook.result_view import result_text
-
-    return result_text(result)
+    return shown
 
 
 def _captioned(caption: str) -> Callable[[Any], View]:
@@ -348,4 +353,8 @@ _VIEWS: dict[tuple[str, str], Callable[[Any], View]] = {
     ("iexec_nb.protocol.receipts", "Sent"): sent_view,
     ("iexec_nb.protocol.receipts", "WalletFile"): wallet_file_view,
 }
-_RESULT = ("iexec_nb.actions.outcome", "Result")
+_PAGES = {
+    ("iexec_nb.actions.outcome", "Result"): ("result_view:result_html", "result_view:result_text"),
+    ("iexec_nb.protocol.offchain", "TaskLogs"): ("task_view:logs_html", "task_view:logs_text"),
+    ("iexec_nb.protocol.offchain", "TaskDebug"): ("task_view:debug_html", "task_view:debug_text"),
+}
