@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
@@ -65,9 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 said["txHash"] = tx_hash
             if "deployed" in error.context:
                 said["address"] = str(error.context["deployed"])
-            print(_json({"ok": False, "command": name, "error": said}), file=sys.stderr)
+            body = {"ok": False, "command": name, **_present(error.done), "error": said}
+            print(_json(body), file=sys.stderr)
         else:
-            print(_safe(f"{type(error).__name__}: {error}").replace("%iexec ", f"{PROGRAM} "), file=sys.stderr)
+            lines = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
+            print(_safe("\n".join(lines)).replace("%iexec ", f"{PROGRAM} "), file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         # What was paid for goes on; the notes say how to come back to it.
@@ -95,7 +97,7 @@ def _command(words: Sequence[str], options: Options) -> int:
     client = _client(call)
     try:
         # "nobody is asked" is not yet a yes to replacing a file; the word on the line is.
-        with client.without_asking() if call.options.answered else nullcontext():
+        with client.without_asking() if call.options.answered else nullcontext(), _following(call.options):
             value = call.on(client)
     finally:
         client.close()
@@ -141,6 +143,29 @@ def _client(call: Call) -> IExec:
         made = client.IExec(network(DEFAULT), **given)
     made.trusts_project = True
     return made
+
+
+@contextmanager
+def _following(options: Options) -> Iterator[None]:
+    """Let somebody who waits for a deal see what is known of it; a program that reads JSON waits in silence."""
+    from iexec_nb.actions import watch
+
+    before = watch.on_update
+    watch.on_update = before if options.raw or options.quiet else _told
+    try:
+        yield
+    finally:
+        watch.on_update = before
+
+
+def _told(updates: Iterator[Any], _: str) -> Iterator[Any]:
+    dealid = ""
+    for update in updates:
+        if update.deal.dealid != dealid:
+            dealid = update.deal.dealid
+            print(f"Deal {dealid}", *(f"  task {one.taskid}" for one in update.tasks), sep="\n", file=sys.stderr)
+        print(_safe(f"{update.phase}: {update.message}"), file=sys.stderr, flush=True)
+        yield update
 
 
 def _asked(text: str) -> bool:
@@ -215,9 +240,13 @@ def _sandbox(words: Sequence[str]) -> int:
 
 def _members(call: Call, value: object) -> dict[str, Any]:
     if call.command.raw is not None:
-        return {name: _plain(one) for name, one in call.command.raw(value).items() if one is not None}
+        return _present(call.command.raw(value))
     plain = _plain(value)
     return plain if isinstance(plain, dict) else {call.command.verb.replace("-", "_"): plain}
+
+
+def _present(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(one) for name, one in members.items() if one is not None}
 
 
 def _plain(value: object) -> Any:
@@ -235,6 +264,8 @@ def _plain(value: object) -> Any:
         return value.name
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, bytes):
+        return f"0x{value.hex()}"
     if isinstance(value, str | bool | JsonNumber) or value is None:
         return value
     # Other numbers are text in the CLI's JSON, because JavaScript rounds above 2**53; a secret is its stars.

@@ -39,6 +39,7 @@ each also answers to the built-in that Python users expect (``ValueError``, ``Lo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 __all__ = [
@@ -89,9 +90,12 @@ class IExecError(Exception):
     ----------
     fail
         Where several orders were meant and none succeeded: a line for each, as the official CLI's JSON has them.
+    done
+        What was done, and paid, before it failed: members of the official CLI's JSON.
     """
 
     fail: Sequence[str] = ()
+    done: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, message: str, *, context: Mapping[str, object] | None = None, hint: str | None = None) -> None:
         super().__init__(message)
@@ -103,7 +107,7 @@ class IExecError(Exception):
         lines = [self.message, *(f"  {name}: {value}" for name, value in self.context.items())]
         if self.hint:
             lines.append(f"  hint: {self.hint}")
-        return "\n".join(lines)
+        return _visible("\n".join(lines))
 
     def _render_traceback_(self) -> list[str]:
         """Lines that IPython prints instead of a traceback."""
@@ -292,3 +296,8 @@ class UnsafeArchiveError(IExecError, ValueError):
 
 class SandboxError(IExecError, RuntimeError):
     """The local iExec could not start, or a part of it stopped."""
+
+
+def _visible(text: str) -> str:
+    """Return text without characters that move a cursor or turn the direction of writing: names may be a stranger's."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

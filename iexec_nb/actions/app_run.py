@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iexec_nb.actions.base import Amount, Tags
+from iexec_nb.actions.deal_raw import started
 from iexec_nb.actions.entries import published_raw
 from iexec_nb.actions.once import Once
 from iexec_nb.actions.plan import Plan, Planner
@@ -14,11 +15,8 @@ from iexec_nb.actions.request import check_request, request_order
 from iexec_nb.actions.run import Run
 from iexec_nb.actions.wishes import Wishes
 from iexec_nb.commands import command
+from iexec_nb.errors import IExecError
 from iexec_nb.protocol.types import Bytes32
-
-
-def _run_raw(run: Run) -> dict[str, Any]:
-    return {"deals": [{"dealid": run.dealid, "volume": run.deal.botSize, "txHash": run.txHash}]}
 
 
 class AppRuns(AppQuotes):
@@ -29,7 +27,7 @@ class AppRuns(AppQuotes):
         spends=True,
         js=("order.matchOrders",),
         options={"skip-request-check": "skip_preflight_check", "secret": "secrets"},
-        raw=_run_raw,
+        raw=started,
     )
     def run(
         self,
@@ -130,7 +128,14 @@ class AppRuns(AppQuotes):
             run = Planner(self._client, wishes).plan().execute()
         else:
             run = Once(self._client, wishes, idempotency_key).execute()
-        return run.wait() if watch else run
+        if watch:
+            try:
+                run.wait()
+            except IExecError as error:
+                # The deal is paid whatever comes of it: who reads JSON has to learn its id as well.
+                error.done = started(run)
+                raise
+        return run
 
     def plan(self, app: str | None = None, /, **wishes: Any) -> Plan:
         """Return what `run` with the same arguments would do and cost, without signing or sending anything.

@@ -19,6 +19,8 @@ from iexec_nb.protocol.receipts import Claimed
 if TYPE_CHECKING:
     import pandas as pd
 
+    from iexec_nb.actions.run import Run
+
 _DEAL_NUMBERS = ("trust", "category", "botFirst", "botSize", "workerStake", "schedulerRewardRatio")
 _DEAL_TEXTS = ("tag", "requester", "beneficiary", "callback", "params", "sponsor")
 
@@ -35,6 +37,17 @@ def shown_deal(value: Deal | Update) -> dict[str, Any]:
         "tasks": [_numbered(one, value.deal) for one in value.tasks],
         "failedTasks": [_numbered(one, value.deal) for one in value.failedTasks],
     }
+
+
+def started(value: Run) -> dict[str, Any]:
+    """Return the members of ``app run``; of a run that was waited for to its end with its tasks."""
+    told: dict[str, Any] = {"deals": [{"dealid": value.dealid, "volume": value.deal.botSize, "txHash": value.txHash}]}
+    last = value.last_update
+    if last is None or not last.done:
+        return told
+    watched = shown_deal(last)
+    told["tasks"] = watched["tasks"]
+    return told | ({"failedTasks": watched["failedTasks"]} if watched["failedTasks"] else {})
 
 
 def shown_task(value: Task | TaskDownload) -> dict[str, Any]:

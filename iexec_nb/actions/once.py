@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from iexec_nb.actions.journal import Entry, Four, Journal
 from iexec_nb.actions.plan import Offers, Plan, Planner
-from iexec_nb.actions.run import Run
+from iexec_nb.actions.run import Run, run_of
 from iexec_nb.errors import (
     IExecError,
     OrderMismatchError,
@@ -237,8 +237,7 @@ class Once:
 
     def _match(self, four: Four, cost: matching.Cost) -> Run:
         client = self._client
-        matched = client.order.match_four(four, cost, on_signed=self._journal.sent)
-        return Run(client, client.chain.deal(matched.dealid), matched.txHash)
+        return run_of(client, client.order.match_four(four, cost, on_signed=self._journal.sent))
 
     def _waited(self, entry: Entry) -> bool:
         """Wait until a transaction that is on its way is mined; return whether there was one."""

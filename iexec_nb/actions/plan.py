@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iexec_nb.actions import bulk, preflight
 from iexec_nb.actions.funds import too_poor
-from iexec_nb.actions.run import Run
+from iexec_nb.actions.run import Run, run_of
 from iexec_nb.actions.search import Find, Wanted, cheapest
 from iexec_nb.actions.wishes import Wishes
 from iexec_nb.errors import ValidationError
@@ -137,6 +137,8 @@ class Plan:
             When the chain changed in between; nothing was sent then.
         ValidationError
             When the name was used for a run with other arguments.
+        Web3ProviderSendError
+            When the transaction was refused, reverted or lost, or its deal cannot be read; what is known is in it.
         """
         client = self.client
         if idempotency_key is not None:
@@ -147,8 +149,7 @@ class Plan:
         if not approved:
             client.approve(str(self))
         four = client.order.sign_four(self.apporder, self.datasetorder, self.workerpoolorder, self.requestorder)
-        matched = client.order.match_four(four, client.order.check_four(four, whole=True))
-        return Run(client, client.chain.deal(matched.dealid), matched.txHash)
+        return run_of(client, client.order.match_four(four, client.order.check_four(four, whole=True)))
 
     def __str__(self) -> str:
         request = self.requestorder

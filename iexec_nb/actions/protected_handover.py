@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SecretValues = Mapping[int, Secret]
 _NAME_BYTES = 16
+_MAX_DIGITS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +145,8 @@ def _values(given: object) -> dict[str, Secret]:
             raise ValidationError(
                 f"{shown(number)} is not the number of a secret", hint="number the secrets from 1: {1: Secret(...)}"
             )
+        if str(position) in values:
+            raise ValidationError(f"there are two secrets {position}", hint="give each a number of its own")
         secret = secret_of(value, f"secrets[{position}]")
         check_secret_value(secret)
         values[str(position)] = secret
@@ -153,7 +156,9 @@ def _values(given: object) -> dict[str, Secret]:
 def _of_line(given: Secret) -> dict[str, Secret] | None:
     """Return the secret of a line in a shell, where it may stand as ``1=value``; nothing in here is seen by errors."""
     number, equals, value = given.reveal().partition("=")
-    return {number: Secret(value)} if equals else None
+    # What stands before the sign may be the secret itself: only what cannot be one may come into a message.
+    is_number = number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS
+    return {number: Secret(value)} if equals and is_number else None
 
 
 def _name(client: IExec, number: str, key: str | None) -> str:

@@ -104,12 +104,12 @@ class ProtectedMaking(Noun):
         call_data = abi.CREATE_DATASET_WITH_SCHEMA.encode(*call, multiaddr_encode(where), digest)
         with step("Failed to create protected data into smart contract"):
             receipt = self._chain.send(signer, protector, call_data, max_fee=fee)
-            record = self._registered(receipt, protector, made.checksum, signer.address)
+            record, moment = self._registered(receipt, protector, made.checksum, signer.address)
         with step("Failed to push protected data encryption key", f"dataset.push_secret({record.address!r})"):
             self._client.sms.push_web3(record.address, key, signer)
         public = ProtectedData(
             name=title, address=record.address, owner=record.owner, schema=schema, multiaddr=where,
-            creationTimestamp=self._time_of(receipt),
+            creationTimestamp=moment,
         )  # fmt: skip
         return Protected(data=public, transactionHash=receipt.tx_hash, path=made.path, encryptionKey=key)
 
@@ -200,12 +200,23 @@ class ProtectedMaking(Noun):
         self._client.store.keep_dataset_key(made.checksum, key)
         return made, key
 
-    def _registered(self, receipt: Receipt, protector: Address, checksum: str, owner: Address) -> Dataset:
-        """Return the dataset that a transaction made, which is what was asked for."""
+    def _registered(
+        self, receipt: Receipt, protector: Address, checksum: str, owner: Address
+    ) -> tuple[Dataset, datetime]:
+        """Return the dataset that a transaction made, which is what was asked for, and when it was made (UTC)."""
         event = self._chain.find_event(receipt, abi.DATASET_SCHEMA, protector)
         if event is None:
             raise Web3ProviderSendError("the contract announced no protected data", tx_hash=receipt.tx_hash)
-        record = self._chain.dataset(event["dataset"])
+        try:
+            record, moment = self._chain.dataset(event["dataset"]), self._time_of(receipt)
+        except IExecError as error:
+            where = address(event["dataset"])
+            raise Web3ProviderSendError(
+                f"the protected data was registered, and the node does not show it: {error.message}",
+                tx_hash=receipt.tx_hash,
+                context={"dataset": where, "transaction": receipt.tx_hash},
+                hint=f"what is missing is its key in the secret service: dataset.push_secret({where!r})",
+            ) from error
         if (record.owner, record.datasetChecksum) != (owner, checksum):
             raise Web3ProviderSendError(
                 "the contract made another dataset than was asked for",
@@ -213,7 +224,7 @@ class ProtectedMaking(Noun):
                 context={"dataset": record.address, "owner": record.owner},
                 hint="do not use this DataProtector",
             )
-        return record
+        return record, moment
 
     def _time_of(self, receipt: Receipt) -> datetime:
         read = Read(LATEST_BLOCK.method, (hex(receipt.block_number), False), LATEST_BLOCK.decode)

@@ -16,6 +16,7 @@ from iexec_nb.errors import DecryptionError, SecretExistsError, ValidationError
 from iexec_nb.protocol import result_encryption, secrets
 from iexec_nb.protocol.receipts import EncryptionKeyPair, Pushed
 from iexec_nb.protocol.types import Address, Secret, address, shown
+from iexec_nb.services.keystore import path_of
 
 _MAX_KEY_BYTES = 16_384
 _MAKE_ONE = "make a pair first: result.generate_encryption_keypair()"
@@ -218,7 +219,7 @@ class ResultKeys(Noun):
     def _key_folder(self, given: str | Path | None) -> Path | None:
         """Return the folder of keys that is given, else that of the project; None where there is neither."""
         if given is not None:
-            return Path(given).expanduser().absolute()
+            return path_of(given, "beneficiary_keystoredir").absolute()
         return self._client.files.secrets_dir("beneficiary") if self._in_project else None
 
     @property

@@ -16,10 +16,16 @@ from iexec_nb.actions.poll import Poll, TaskState
 from iexec_nb.actions.timeline import timeline
 from iexec_nb.actions.updates import Update
 from iexec_nb.actions.watch import seconds, stopped_note, update_of, wait, watch
-from iexec_nb.errors import ApiCallError, ResultNotFoundError, Web3ProviderError
+from iexec_nb.errors import (
+    ApiCallError,
+    IExecError,
+    ResultNotFoundError,
+    Web3ProviderError,
+    Web3ProviderSendError,
+)
 from iexec_nb.protocol.execution import Deal, TaskStatus
 from iexec_nb.protocol.quotes import RunCost
-from iexec_nb.protocol.receipts import Claimed
+from iexec_nb.protocol.receipts import Claimed, Matched
 from iexec_nb.protocol.types import Bytes32, shown
 from iexec_nb.protocol.units import format_rlc
 
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
 
 _WAKE_S = 0.25
 _ASKED = 20
+_LAG_PAUSES_S = (0.1, 0.2, 0.5, 1.0, 1.5)
 
 
 class Run:
@@ -42,12 +49,15 @@ class Run:
         The deal as it was matched.
     txHash
         The transaction that matched it, where this handle was made by it.
+    last_update
+        What was told last by `wait` or ``await`` of this handle; None before.
     """
 
     def __init__(self, client: IExec, deal: Deal, txHash: Bytes32 | None = None) -> None:
         self._client = client
         self.deal = deal
         self.txHash = txHash
+        self.last_update: Update | None = None
 
     @property
     def dealid(self) -> Bytes32:
@@ -160,8 +170,13 @@ class Run:
 
     def _wait(self, limit: float | None, over: threading.Event | None = None) -> Run:
         updates = watch(self._client, self.deal, timeout_s=limit, over=over)
-        wait(updates, self._client, limit, self._again)
+        wait(self._noted(updates), self._client, limit, self._again)
         return self
+
+    def _noted(self, updates: Iterator[Update]) -> Iterator[Update]:
+        for update in updates:
+            self.last_update = update
+            yield update
 
     @property
     def _again(self) -> str:
@@ -277,6 +292,46 @@ class Run:
     def __repr__(self) -> str:
         tasks = f"{len(self.taskids)} task{'s' if len(self.taskids) != 1 else ''}"
         return f"Run({tasks} for {format_rlc(self.price)}, dealid={self.dealid})"
+
+
+def run_of(client: IExec, matched: Matched) -> Run:
+    """Return the handle of a run whose orders were matched a moment ago.
+
+    Parameters
+    ----------
+    client
+        Who pays.
+    matched
+        The match: it is paid, whatever can be read now.
+
+    Raises
+    ------
+    Web3ProviderSendError
+        When the node does not show the deal; ``.tx_hash`` and ``.context`` say which it is.
+    """
+    again = f"iexec.deal.attach({matched.dealid!r})"
+    try:
+        return Run(client, _new_deal(client, matched.dealid), matched.txHash)
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"The run was paid. To go on with it: {again}")
+        raise
+    except IExecError as error:
+        raise Web3ProviderSendError(
+            f"the run was paid, and the node does not show its deal: {error.message}",
+            tx_hash=matched.txHash,
+            context={"deal": matched.dealid, "transaction": matched.txHash},
+            hint=f"it need not be run again: {again}",
+        ) from error
+
+
+def _new_deal(client: IExec, dealid: Bytes32) -> Deal:
+    # Behind one address a node may have told of the match, and another one has not heard of it yet.
+    for pause_s in _LAG_PAUSES_S:
+        try:
+            return client.chain.deal(dealid)
+        except IExecError:
+            time.sleep(pause_s)
+    return client.chain.deal(dealid)
 
 
 def _word(api: WorkerpoolApi, taskid: Bytes32) -> str:

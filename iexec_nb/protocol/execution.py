@@ -257,6 +257,8 @@ class Deal:
         if app.pointer == NULL_ADDRESS:
             raise ObjectNotFoundError("deal", dealid, chain_id)
         trust, category, tag, requester, beneficiary, callback, params, start, first, size, stake, share = raw[3:15]
+        if uint256(size, "botSize") == 0:
+            raise ValidationError(f"deal {bytes32(dealid, 'dealid')} has no tasks")
         start_time = _moment(uint256(start, "startTime"))
         requester = address(requester)
         return cls(

@@ -50,11 +50,12 @@ def origin(url: str | httpx.URL) -> str:
     """Return scheme, host and port of an address: the part of it that may be shown."""
     try:
         parsed = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError):
+        host = parsed.host
+    except (httpx.InvalidURL, TypeError, UnicodeError):
         return "(not an address)"
-    if not parsed.host:
+    if not host:
         return "(no host)"
-    host = f"[{parsed.host}]" if ":" in parsed.host else parsed.host
+    host = f"[{host}]" if ":" in host else host
     port = "" if parsed.port is None else f":{parsed.port}"
     return f"{parsed.scheme}://{host}{port}"
 
@@ -139,9 +140,11 @@ def new_client(
 def _checked(base_url: str) -> httpx.URL:
     try:
         url = httpx.URL(base_url)
-    except (httpx.InvalidURL, TypeError):
-        url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host:
+        has_host = bool(url.host)
+    except (httpx.InvalidURL, TypeError, UnicodeError):
+        # UnicodeError: a name of which no server can be asked where it is.
+        url, has_host = httpx.URL(""), False
+    if url.scheme not in ("http", "https") or not has_host:
         raise ConfigurationError(f"{origin(url)} is not an http or https address", hint="give it as https://host")
     return url
 
@@ -451,7 +454,7 @@ class Http:
             self._lost(request, f"no answer within {timeout_s:g} s", error)
         except httpx.NetworkError as error:
             self._lost(request, shown(str(error), 120) or type(error).__name__, error)
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             self._lost(request, type(error).__name__, error)
 
     def _lost(self, request: httpx.Request, reason: str, error: Exception) -> NoReturn:

@@ -192,7 +192,7 @@ class Rpc:
                 f"the node at {self.host} did not answer within {self.timeout_s:g} s",
                 hint="try again, give a longer timeout, or another RPC URL",
             ) from error
-        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, UnicodeError) as error:
             raise _Unanswered(
                 f"the node at {self.host} cannot be reached: {shown(str(error) or type(error).__name__, 120)}",
                 hint="check the RPC URL and the network",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_PAGE = 1000
 """The most rows that a subgraph gives for one question."""
+MAX_ROWS = 1_000_000
+"""The most rows that a list is believed to have."""
 
 
 class Subgraph:
@@ -107,11 +109,12 @@ class Subgraph:
         Raises
         ------
         SubgraphCallError
-            As `rows`, or when the rows are not in this order.
+            As `rows`, or when the rows are not in this order, or do not end.
         """
         last: int | None = None
         seen: set[str] = set()
-        while True:
+        count = 0
+        while count < MAX_ROWS:
             parts = [*filters, *([] if last is None else [{f"{time}_lte": str(last)}])]
             where = {"and": parts} if parts else None
             # Rows of the same second as the last one come again at the head of the next page, and are skipped.
@@ -131,6 +134,8 @@ class Subgraph:
                 return
             if not is_new:
                 self.http.fail(f"The subgraph repeats its list of {name} instead of going on")
+            count += len(page)
+        self.http.fail(f"The subgraph does not stop sending {name}", rows=count, hint="ask for fewer, with a limit")
 
     def _moment(self, row: Mapping[str, Any], time: str) -> int:
         value = row.get(time)

@@ -541,7 +541,7 @@ def test_a_request_that_cannot_be_paid_or_filled_is_not_signed(net: Sandbox, app
                 request(app, **where)
         with pytest.raises(ObjectNotFoundError):
             request(NOBODY)
-        for wrong in ({"volume": 0}, {"volume": "x"}, {"app_price": 0.5}, {"category": -1}, {"secret": ["1"]}):
+        for wrong in ({"volume": 0}, {"volume": "x"}, {"app_price": 0.5}, {"category": -1}, {"secrets": ["1"]}):
             with pytest.raises(ValidationError):
                 request(app, **wrong)
         with pytest.raises(ValidationError, match='Requester secret "nope" is not set'):

@@ -75,7 +75,7 @@ def test_the_money_comes_back_to_the_nrlc(tour: nbformat.NotebookNode):
 def test_the_result_was_encrypted_and_is_what_the_workers_agreed_on(tour: nbformat.NotebookNode):
     texts = "\n".join(output.get("data", {}).get("text/plain", "") for output in outputs(tour))
     assert re.search(r"encrypted\s+yes", texts)
-    assert "what the workers agreed on" in texts
+    assert "the digest that the workers agreed on" in texts
 
 
 def test_it_tells_what_happened(tour: nbformat.NotebookNode):

@@ -154,6 +154,11 @@ def test_an_empty_deal_or_task_is_not_found():
         a_task(dealid=bytes(32))
 
 
+def test_a_deal_without_tasks_is_refused_because_no_hub_makes_one():
+    with pytest.raises(ValidationError, match=f"deal {DEAL_ID} has no tasks"):
+        a_deal(botSize=0)
+
+
 def test_a_deadline_is_reached_at_its_second_and_not_before():
     deal = a_deal()
     assert not deal.deadline_reached(deal.finalTime - timedelta(seconds=1))

@@ -139,6 +139,19 @@ def test_network_failure_has_the_text_of_the_sdk_and_its_cause() -> None:
     assert isinstance(error.__cause__, httpx.ConnectError)
 
 
+def test_a_host_that_no_name_server_can_be_asked_about_is_a_network_failure() -> None:
+    # What the socket module raises for a part of a name of more than 63 letters.
+    line = Line(UnicodeError("label empty or too long"))
+    assert failure(line).context["reason"] == "UnicodeError"
+
+
+@pytest.mark.parametrize("url", ["https://xn--", "https://xn--.example/x", "https://a\ud800"])
+def test_a_host_that_is_no_name_is_not_an_address(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="is not an http or https address"):
+        Http(url, service="Market API", error=MarketCallError)
+    assert origin(url) in ("(not an address)", "(no host)")
+
+
 def test_a_timeout_says_how_long_was_waited() -> None:
     assert failure(Line(httpx.ReadTimeout("")), timeout_s=2.5).context["reason"] == "no answer within 2.5 s"
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from iexec_nb.errors import SubgraphCallError
-from iexec_nb.services import dataprotector
+from iexec_nb.services import dataprotector, subgraph
 from iexec_nb.services.http import Http
 from iexec_nb.services.subgraph import Subgraph
 
@@ -156,6 +156,21 @@ def test_the_filters_are_asked_for_on_every_page() -> None:
 def test_a_list_that_is_none_ends_with_an_error(rows: Any, message: str) -> None:
     with pytest.raises(SubgraphCallError, match=message):
         listed(Asked(data(rows=rows)))
+
+
+def test_a_list_without_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subgraph, "MAX_ROWS", 30)
+
+    def endless(body: dict[str, Any]) -> httpx.Response:
+        parts = (body["variables"].get("where") or {}).get("and", [])
+        newest = min((int(part["time_lte"]) for part in parts), default=10**9) - 1
+        page = [{"id": str(newest - i), "time": str(newest - i)} for i in range(3)]
+        return httpx.Response(200, json={"data": {"rows": page}})
+
+    asked = Asked(endless)
+    with pytest.raises(SubgraphCallError, match="does not stop sending rows"):
+        listed(asked)
+    assert len(asked.bodies) == 10
 
 
 def test_rows_that_are_not_of_protected_data_are_an_error() -> None:
