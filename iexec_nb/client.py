@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -69,6 +70,7 @@ Confirm = Callable[[str], bool]
 
 _answered: ContextVar[tuple[object, ...]] = ContextVar("answered", default=())
 """Clients whose questions are answered with yes: for one command, and not for what other threads do meanwhile."""
+_asking = threading.RLock()
 
 
 class IExec:
@@ -337,8 +339,10 @@ class IExec:
         chosen = self.network.chosen_by_file
         origin = f", from chain.json: {', '.join(chosen)}" if chosen else ""
         lines.append(f"  chain: {shown(self.network.name)} ({self.network.chain_id}){origin}")
-        if not ask("\n".join(lines)):
-            raise ConfigurationError("Operation aborted by user.")
+        # One at a time: a yes must not be taken for the question of another thread.
+        with _asking:
+            if not ask("\n".join(lines)):
+                raise ConfigurationError("Operation aborted by user.")
 
     def approve_secret(self, what: str) -> None:
         """Ask before a secret goes to a secret service that a file in the working folder chose.

@@ -190,6 +190,32 @@ def test_without_asking_holds_for_one_command_also_after_an_error() -> None:
         client.approve("spend")
 
 
+def test_questions_of_several_threads_are_asked_one_after_the_other() -> None:
+    open_questions: list[str] = []
+    most: list[int] = []
+    second = threading.Event()
+
+    def confirm(text: str) -> bool:
+        open_questions.append(text)
+        # The other thread has time to ask, too, while this question is open.
+        second.wait(0.2)
+        most.append(len(open_questions))
+        open_questions.remove(text)
+        return True
+
+    def ask(text: str) -> None:
+        client.approve(text)
+        second.set()
+
+    client = IExec("arbitrum-mainnet", confirm=confirm)
+    threads = [threading.Thread(target=ask, args=(f"spend {number}",)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert most == [1, 1]
+
+
 def test_a_yes_on_one_line_is_no_yes_for_another_thread() -> None:
     client = IExec("arbitrum-mainnet", confirm=lambda text: False)
     inside, go_on, both = threading.Event(), threading.Event(), threading.Barrier(2)

@@ -31,6 +31,9 @@ THEGRAPH_IPFS = "https://ipfs.thegraph.com"
 THEGRAPH_CHAINS = frozenset({421614, 42161})
 """Chains whose subgraph lists the datasets of bulks; it reads them from an IPFS node of its own."""
 
+MAX_DATASETS = 100_000
+"""The most datasets that are read of one bulk: each is asked about on the chain, and kept in memory."""
+
 _MAX_BYTES = 1 << 20
 _MOST_SHOWN = 10
 _THREADS = 8
@@ -173,6 +176,8 @@ def _slices(client: IExec, cid: str, tasks: int) -> _Slices:
         for position, body in enumerate(content):
             found.orders.append(DatasetOrder.from_json(body))
             found.names.append(f"order {position} of slice {index}")
+        if len(found.orders) > MAX_DATASETS or index >= MAX_DATASETS:
+            raise ValidationError(f"it has more than {MAX_DATASETS} datasets")
         found.starts.append(len(found.orders))
     return found
 

@@ -20,6 +20,7 @@ from iexec_nb.protocol.offchain import AppLog, OffchainInfo, TaskLogs
 if TYPE_CHECKING:
     from iexec_nb.client import IExec
     from iexec_nb.protocol.execution import Deal
+    from iexec_nb.services.wallet import Signer
     from iexec_nb.services.workerpool import WorkerpoolApi
 
 FAILED_OFFCHAIN = frozenset(
@@ -86,6 +87,21 @@ def app_logs(client: IExec, deal: Deal, taskid: str) -> TaskLogs:
     CompassCallError, WorkerpoolCallError
         When the scheduler cannot be found, does not answer, or refuses.
     """
+    signer = require_requester(client, deal, taskid)
+    rows = require_scheduler(client, deal.workerpool.pointer).logs(taskid, signer, client.chain.chain_id)
+    return TaskLogs(taskid=taskid, replicates=tuple(AppLog(**row) for row in rows))
+
+
+def require_requester(client: IExec, deal: Deal, taskid: str) -> Signer:
+    """Return the wallet that logs in to the scheduler: a login is signed by the requester of the deal or by nobody.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is no wallet.
+    ValidationError
+        When the wallet is not the requester's.
+    """
     signer = client.require_signer("read the logs")
     if signer.address != deal.requester:
         raise ValidationError(
@@ -93,8 +109,7 @@ def app_logs(client: IExec, deal: Deal, taskid: str) -> TaskLogs:
             context={"task": taskid, "wallet": signer.address},
             hint="use the requester's wallet",
         )
-    rows = require_scheduler(client, deal.workerpool.pointer).logs(taskid, signer, client.chain.chain_id)
-    return TaskLogs(taskid=taskid, replicates=tuple(AppLog(**row) for row in rows))
+    return signer
 
 
 def output(client: IExec, deal: Deal, taskid: str) -> tuple[str, str, int | None]:

@@ -161,9 +161,10 @@ class Once:
 
     def _serves(self, request: RequestOrder) -> bool:
         wishes = self._wishes
-        names = ("app", "dataset", "workerpool", "requester", "tag", "trust", "beneficiary", "callback")
+        names = ("app", "dataset", "requester", "tag", "trust", "beneficiary", "callback")
         return (
             all(getattr(request, name) == getattr(wishes, name) for name in names)
+            and wishes.workerpool in (NULL_ADDRESS, request.workerpool)
             and wishes.category in (None, request.category)
             and request.volume == self._volume
             and request_params.loads(request.params) == dict(wishes.params)
@@ -222,7 +223,7 @@ class Once:
 
     def _others(self, request: RequestOrder) -> Offers | None:
         """Return other counter orders that a signed request allows, or None."""
-        wishes = replace(self._wishes, category=request.category, max_price=None)
+        wishes = replace(self._wishes, category=request.category, workerpool=request.workerpool, max_price=None)
         try:
             found = Planner(self._client, wishes).choose(self._volume)
         except OrderMismatchError:

@@ -155,11 +155,14 @@ class Plan:
         request = self.requestorder
         tasks = f", {request.volume} tasks" if request.volume > 1 else ""
         a_task = " a task" if request.volume > 1 else ""
+        # Who sees the signed request may be faster, with another pool.
+        others = "" if request.workerpool != NULL_ADDRESS else ", or another one that takes it at this price"
         rows = [
             f"run app {request.app}{tasks} for {format_rlc(self.cost.total)} in all",
             f"app {format_rlc(self.cost.app)}, dataset {format_rlc(self.cost.dataset)}, "
             f"workerpool {format_rlc(self.cost.workerpool)}{a_task}",
-            f"workerpool: {self.workerpoolorder.workerpool}, category {request.category}, trust {request.trust}",
+            f"workerpool: {self.workerpoolorder.workerpool}{others}",
+            f"category {request.category}, trust {request.trust}",
             f"params: {shown(request.params, len(request.params))}",
             f"paid by {request.requester}, result for {request.beneficiary}",
         ]
@@ -347,7 +350,8 @@ class Planner:
             appmaxprice=app.appprice,
             dataset=wishes.dataset,
             datasetmaxprice=dataset.datasetprice if dataset is not None else 0,
-            workerpool=wishes.workerpool,
+            # The pool that is shown, as the CLI does it: whoever sees the request on its way cannot take it elsewhere.
+            workerpool=workerpool.workerpool,
             workerpoolmaxprice=workerpool.workerpoolprice,
             requester=wishes.requester,
             volume=volume,

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _IN_MEMORY = 64 << 20
 _MAX_DATA_BYTES = 4 << 30
-_MOST_SHOWN = 20
 
 
 class ProtectedMaking(Noun):
@@ -272,12 +271,11 @@ def _is_table(value: object) -> bool:
 
 
 def _question(name: str, schema: Mapping[str, Any], size: int, place: str) -> str:
-    entries = protected_data.schema_entries(schema)
-    more = f" and {len(entries) - _MOST_SHOWN} more" if len(entries) > _MOST_SHOWN else ""
-    listed = ", ".join(shown(one) for one in entries[:_MOST_SHOWN])
+    # Whole, because nobody can take back what is public.
+    listed = ", ".join(shown(one, len(one)) for one in protected_data.schema_entries(schema))
     return (
-        f"protect data as {shown(name)!r}: encrypt it, put it on {place} and register it, for good\n"
-        f"  becomes public: the name, the owner and the schema ({listed}{more})\n"
+        f"protect data as {shown(name, len(name))!r}: encrypt it, put it on {place} and register it, for good\n"
+        f"  becomes public: the name, the owner and the schema ({listed})\n"
         f"  {size} bytes, encrypted with a new key that the secret service is given"
     )
 

@@ -441,7 +441,8 @@ def _location(task: Task) -> str:
     context: dict[str, object] = {"task": task.taskid}
     if task.status is not TaskStatus.COMPLETED:
         context["status"] = task.status.name
-        wait = f"wait until it is: iexec.task.show({task.taskid!r}, watch=True)"
+        deal = f", dealid={task.dealid!r}" if task.status is TaskStatus.UNSET else ""
+        wait = f"wait until it is: iexec.task.show({task.taskid!r}, watch=True{deal})"
         failed = f"it failed and has no result; why: iexec.task.debug({task.taskid!r})"
         hint = failed if task.status is TaskStatus.FAILED else wait
         raise TaskNotCompletedError("Task is not completed", context=context, hint=hint)
@@ -502,7 +503,11 @@ def _first(keys: Sequence[Secret], who: Address | None, opened: Callable[[Secret
 
 def _zip_path(given: object) -> Path:
     """Return the path of a zip, named as the official CLI names it."""
-    place = path_of(given).absolute()
+    path = path_of(given)
+    if not path.name:
+        # "." would be named after the working folder, beside it.
+        raise ValidationError(f"{shown(str(given))} is not the name of a file", hint="give a path with a name")
+    place = path.absolute()
     if place.name.endswith(".zip") and len(place.name) > 4:
         return place
     return place.with_name(f"{place.name}.zip")

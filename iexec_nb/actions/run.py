@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 from iexec_nb.actions import watch as watching
-from iexec_nb.actions.offchain import scheduler, status_of
+from iexec_nb.actions.offchain import require_requester, scheduler, status_of
 from iexec_nb.actions.outcome import Result
 from iexec_nb.actions.poll import Poll, TaskState
 from iexec_nb.actions.timeline import timeline
@@ -258,14 +258,18 @@ class Run:
         ------
         ResultNotFoundError
             When the deal has no such task, or its scheduler cannot be found.
+        ConfigurationError
+            When there is no wallet.
+        ValidationError
+            When the wallet is not the requester's, who alone may read logs.
         WorkerpoolCallError
-            When it refuses: only the requester may read logs.
+            When the scheduler refuses.
         """
         taskid = self._taskid(index)
+        signer = require_requester(self._client, self.deal, taskid)
         api = scheduler(self._client, self.deal.workerpool.pointer)
         if api is None:
             raise ResultNotFoundError(f"Impossible to resolve API url for workerpool {self.deal.workerpool.pointer}")
-        signer = self._client.require_signer("read the logs")
         return api.logs(taskid, signer, self._client.chain.chain_id)
 
     def claim(self) -> Claimed:

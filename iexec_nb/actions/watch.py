@@ -190,9 +190,11 @@ def failure(client: IExec, update: Update) -> IExecError:
             "task": broken.taskid, "exit code": exit_code, "scheduler says": words[broken.taskid],
             "stdout": _tail(stdout), "stderr": _tail(stderr),
         },
-        hint="what it printed is in error.stdout and error.stderr; "
-        f"after {update.deal.finalTime:%Y-%m-%d %H:%M} UTC the "
-        f"money can be claimed back: iexec.deal.claim({update.deal.dealid!r})",
+        # A scheduler that calls a task failed and computes it all the same would be paid for the next one, too.
+        hint="what it printed is in error.stdout and error.stderr; its scheduler says so, not the chain: should a "
+        f"result come all the same, iexec.deal.attach({update.deal.dealid!r}).results() has it, else after "
+        f"{update.deal.finalTime:%Y-%m-%d %H:%M} UTC the money can be claimed back: "
+        f"iexec.deal.claim({update.deal.dealid!r})",
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ def problem_of_name(name: str) -> str | None:
         With ``/`` between folders; one at the end is allowed.
     """
     parts = name.removesuffix("/").split("/")
-    if re.search(r"[\x00-\x1f\x7f\\]", name):
+    if re.search(r"[\x00-\x1f\x7f-\x9f\\]", name):
         return "a name holds a control character or a backslash"
     if name.startswith("/") or re.match(r"[A-Za-z]:", name):
         return "a name is an absolute path"

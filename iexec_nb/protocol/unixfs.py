@@ -24,6 +24,8 @@ MAX_DEPTH = 64
 
 _FREE_BLOCKS = 2**16
 _SMALL_BLOCK_BYTES = 4096
+_BLOCKS_PER_FILE = 8
+_BYTES_AS_A_BLOCK = 128
 
 RAW_BYTES, DIRECTORY, FILE, METADATA, SYMLINK, SHARD = range(6)
 _KINDS = ("raw", "folder", "file", "metadata", "symlink", "folder")
@@ -105,6 +107,45 @@ def malformed(cid: Cid, reason: str) -> ValidationError:
         context={"reason": reason},
         hint="no gateway can help: whoever made this content made it wrong, or in another format",
     )
+
+
+class Budget:
+    """What may be read before content is refused, so that a few blocks cannot keep a reader busy for a day.
+
+    The same block can be named a million times and is fetched once, and a block can be megabytes of links, or of
+    nothing, for one byte of a file. So each block that is read counts, and as so many more as there are 128 bytes in it
+    that are no bytes of a file.
+
+    Parameters
+    ----------
+    cid
+        Of the content.
+    max_bytes
+        The most that it may hold: one block for every 4 KiB, and 65,536.
+    max_files
+        How many files and folders it may hold: eight blocks for each.
+    """
+
+    def __init__(self, cid: Cid, max_bytes: int, max_files: int = 0) -> None:
+        self._cid = cid
+        self._max_bytes = max_bytes
+        self._left = _FREE_BLOCKS + max_bytes // _SMALL_BLOCK_BYTES + max_files * _BLOCKS_PER_FILE
+
+    def decode(self, cid: Cid, block: bytes) -> Node:
+        """Return what a block says, as :func:`decode`.
+
+        Raises
+        ------
+        ValidationError
+            When it is not a UnixFS node, or contradicts itself.
+        UnsafeArchiveError
+            When too much was read.
+        """
+        node = decode(cid, block)
+        self._left -= 1 + (len(block) - len(node.data)) // _BYTES_AS_A_BLOCK
+        if self._left < 0:
+            raise too_much(self._cid, "it is cut into too many blocks", self._max_bytes)
+        return node
 
 
 def _decoded(block: bytes) -> Node:
@@ -218,8 +259,9 @@ class FileReader:
     cid
         Of the file.
     max_bytes
-        More is refused, and with it a file of more blocks than one of that size can need: 65,536, and one for every
-        4 KiB.
+        More is refused.
+    budget
+        What may be read, of other files of the same content as well; default: what a file of `max_bytes` can need.
 
     Attributes
     ----------
@@ -229,12 +271,12 @@ class FileReader:
         Where in the file the next wanted block begins.
     """
 
-    def __init__(self, cid: Cid, *, max_bytes: int) -> None:
+    def __init__(self, cid: Cid, *, max_bytes: int, budget: Budget | None = None) -> None:
         self.cid = cid
         self.size: int | None = None
         self.offset = 0
         self._max_bytes = max_bytes
-        self._blocks = _FREE_BLOCKS + max_bytes // _SMALL_BLOCK_BYTES
+        self._budget = budget or Budget(cid, max_bytes)
         # Each frame: links and sizes of a node, and which of them is next.
         self._frames: list[tuple[Sequence[Link], Sequence[int], list[int]]] = []
         self._links = 0
@@ -267,10 +309,7 @@ class FileReader:
             When its tree is too wide, too deep or in too many pieces.
         """
         want = self._next()
-        self._blocks -= 1
-        if self._blocks < 0:
-            raise too_much(self.cid, "it is cut into too many blocks", self._max_bytes)
-        node = decode(want.cid, block)
+        node = self._budget.decode(want.cid, block)
         if not node.is_file:
             raise malformed(want.cid, f"it is a {node.what}, not a file or a part of one")
         if want.size not in (None, node.size):

@@ -18,10 +18,10 @@ from iexec_nb.protocol.types import shown
 from iexec_nb.protocol.unixfs import (
     MAX_BLOCK_BYTES,
     MAX_DEPTH,
+    Budget,
     FileReader,
     Node,
     Want,
-    decode,
     entries,
     malformed,
     too_large,
@@ -37,6 +37,8 @@ PUBLIC = "https://trustless-gateway.link"
 
 _STEP_BYTES = 2**20
 _MOST_NAMES = 1_000_000
+# A name on the way is a link that is looked at, and no file that is read.
+_MOST_NAMES_AS_FILES = _MOST_NAMES // 8
 _SHOWN_NAMES = 20
 _Path = tuple[str, ...]
 
@@ -81,6 +83,7 @@ class Download:
         # Bytes that were known to be right at most, and bytes that were there at most.
         self._best = self._most = 0
         self._count = 0
+        self._budget = self._new_budget(max_files)
 
     def run(self) -> None:
         """Bring it here.
@@ -98,7 +101,7 @@ class Download:
         while True:
             before = self._best, self._most
             for gateway in [one for one in self._gateways if not one.lied]:
-                source = Source(gateway)
+                source = Source(gateway, self._max_bytes)
                 with closing(source):
                     try:
                         self._attempt(source)
@@ -130,13 +133,19 @@ class Download:
             error.context["arrived"] = f"{self._best}{whole} bytes, all checked"
         if self._place.kept is not None:
             error.context["kept in"] = self._place.kept.name
-            error.hint = "run it again: it goes on from there"
+            # One that sent too much or something else would do so again.
+            if not all(gateway.lied for gateway in self._gateways):
+                error.hint = "run it again: it goes on from there"
         return error
+
+    def _new_budget(self, max_files: int) -> Budget:
+        return Budget(self._location.cid, self._max_bytes, max_files)
 
     # --- one gateway ---
 
     def _attempt(self, source: Source) -> None:
         self._count = 0
+        self._budget = self._new_budget(_MOST_NAMES_AS_FILES)
         root, path = self._location.cid, self._location.path
         if root.codec not in (RAW, DAG_PB):
             raise not_a_file(root)
@@ -152,6 +161,7 @@ class Download:
         for name in path:
             root = self._below(source, root, name)
         self._count = 0
+        self._budget = self._new_budget(self._max_files)
         self._entity(source, root, ())
 
     def _only_whole(self, source: Source, root: Cid, path: _Path, stream: Stream) -> None:
@@ -212,7 +222,7 @@ class Download:
         if cid.codec == RAW:
             self._file(source, cid, path)
             return
-        node = decode(cid, source.get(cid, bulk=not path and self._place.is_empty and not self._best))
+        node = self._budget.decode(cid, source.get(cid, bulk=not path and self._place.is_empty and not self._best))
         if node.is_folder:
             self._folder(source, cid, node, path)
         elif node.is_file:
@@ -225,7 +235,7 @@ class Download:
             return
         part = self._place.open(path)
         others = self._done_bytes
-        reader = FileReader(cid, max_bytes=self._max_bytes)
+        reader = FileReader(cid, max_bytes=self._max_bytes, budget=self._budget)
         while wants := reader.wanted(AT_ONCE):
             want = wants[0]
             if want.size is not None and (want.offset + want.size <= part.verified or part.holds(want)):
@@ -291,7 +301,7 @@ class Download:
                 yield name, child
                 continue
             upcoming = [one for below, one in found[at + 1 : at + AT_ONCE] if below is None]
-            part = decode(child, source.get(child, upcoming=upcoming))
+            part = self._budget.decode(child, source.get(child, upcoming=upcoming))
             if not part.fanout:
                 raise malformed(child, "it is no part of a large folder")
             yield from self._listed(source, child, part, most, depth + 1)
@@ -307,7 +317,7 @@ class Download:
         names[key] = name
 
     def _below(self, source: Source, cid: Cid, name: str) -> Cid:
-        node = decode(cid, source.get(cid))
+        node = self._budget.decode(cid, source.get(cid))
         if not node.is_folder:
             raise ValidationError(f"{shown(name)} is not there: {cid} is a {node.what}", hint="leave it out")
         names: list[str] = []

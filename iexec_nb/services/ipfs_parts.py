@@ -186,7 +186,8 @@ class Disk:
         with _writing(self.target):
             if not path and not self._is_folder:
                 self._claim_folder()
-            self._own.joinpath(*path).mkdir(mode=0o700, exist_ok=True)
+            if path:
+                _make_own_folder(self._own.joinpath(*path))
         self._made.add(path)
 
     def shut(self, path: _Path) -> None:
@@ -256,8 +257,13 @@ class Disk:
         return os.fdopen(handle, "r+b")
 
     def _inside(self, path: _Path) -> BinaryIO:
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        return os.fdopen(os.open(self._own.joinpath(*path), flags, 0o600), "r+b")
+        place = self._own.joinpath(*path)
+        handle = _private(place)
+        if handle < 0:
+            # What lies there is no file of this download alone, such as a link to another one.
+            place.unlink(missing_ok=True)
+            handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+        return os.fdopen(handle, "r+b")
 
     def _claim_folder(self) -> None:
         if self._open:
@@ -268,6 +274,8 @@ class Disk:
             self._own.mkdir(mode=0o700)
         if not _is_own_folder(self._own) or not self._locked():
             self._own = Path(tempfile.mkdtemp(prefix=f"{self._own.stem}.", suffix=".part", dir=self.target.parent))
+        elif sys.platform != "win32":
+            os.fchmod(self._lock, 0o700)
         self._claimed = True
 
     def _locked(self) -> bool:
@@ -293,6 +301,15 @@ def _private(path: Path) -> int:
         return handle
     os.close(handle)
     return -1
+
+
+def _make_own_folder(path: Path) -> None:
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    if not _is_own_folder(path):
+        # A link that came with a folder from somewhere would lead all that is written to another place.
+        path.unlink()
+        path.mkdir(mode=0o700)
 
 
 def _is_own_folder(path: Path) -> bool:

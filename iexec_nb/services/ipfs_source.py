@@ -25,6 +25,7 @@ AT_ONCE = 6
 _CAR = {"format": "car", "dag-scope": "all", "car-version": "1", "car-order": "dfs", "car-dups": "y"}
 _CACHE_BYTES = 8 * 2**20
 _AHEAD_BYTES = 4 * 2**20
+_FREE_BYTES = 64 * 2**20
 _MOST_MISSES = 256
 _FINAL = (404, 410, 429)
 """Not there, not there any more, and too many requests: to ask for another format would not help."""
@@ -136,15 +137,19 @@ class Source:
     ----------
     gateway
         Where they come from.
+    max_bytes
+        What the content may hold; a CAR that is more than twice that has no end.
     """
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, max_bytes: int) -> None:
         self.gateway = gateway
+        self._most_bytes = 2 * max_bytes + _FREE_BYTES
         self._stream: Stream | None = None
         self._blocks: Iterator[tuple[Cid, bytes]] = iter(())
         # Blocks of the CAR that came before they were wanted, and blocks that may be wanted again.
         self._ahead: dict[_Key, bytes] = {}
         self._ahead_bytes = 0
+        self._again_bytes = 0
         self._seen: OrderedDict[_Key, bytes] = OrderedDict()
         self._seen_bytes = 0
         self._misses = 0
@@ -260,6 +265,8 @@ class Source:
     def _sections(self, stream: Stream) -> Iterator[tuple[Cid, bytes]]:
         reader = CarReader()
         for chunk in self.gateway.chunks(stream):
+            if stream.received > self._most_bytes:
+                raise self.gateway.excess(self._most_bytes)
             yield from reader.feed(chunk)
         reader.end()
 
@@ -268,7 +275,7 @@ class Source:
         if (block := self._ahead.pop(key, None)) is not None:
             self._ahead_bytes -= _weight(block)
             return block
-        while self._stream is not None and self._ahead_bytes < _AHEAD_BYTES:
+        while self._stream is not None and self._ahead_bytes + self._again_bytes < _AHEAD_BYTES:
             try:
                 found = next(self._blocks, None)
             except ValidationError:
@@ -286,12 +293,15 @@ class Source:
             if _key(cid) not in self._ahead:
                 self._ahead[_key(cid)] = block
                 self._ahead_bytes += _weight(block)
+            elif _key(cid) not in self._seen:
+                # What nobody wants, sent again and again, is a CAR that leads nowhere.
+                self._again_bytes += _weight(block)
         self._misses += 1
         if self._stream is not None and self._misses > _MOST_MISSES:
             self.gateway.knows_car = False
             self._end_car()
             self._ahead.clear()
-            self._ahead_bytes = 0
+            self._ahead_bytes = self._again_bytes = 0
         return None
 
     def _end_car(self) -> None:

@@ -331,6 +331,26 @@ def test_the_check_can_be_skipped_and_is_made_again_for_a_match_with_its_workerp
         assert me.client.order.match(**orders, skip_preflight_check=True).volume == 1
 
 
+def test_a_bulk_of_more_than_is_believed_is_not_read_to_its_end(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "MAX_DATASETS", 2)
+    cid = shop.hand_made(*([one] for one in shop.orders), shop.orders, shop.orders)
+    asked: list[str] = []
+    get = shop.buyer.ipfs.get
+
+    def counted(location: str, *, max_bytes: int) -> bytes:
+        asked.append(location)
+        return get(location, max_bytes=max_bytes)
+
+    monkeypatch.setattr(shop.buyer.ipfs, "get", counted)
+    with pytest.raises(ValidationError, match="it has more than 2 datasets"):
+        bulk.datasets(shop.buyer, cid, 5)
+    assert len(asked) == 1 + 3
+    assert len(bulk.datasets(shop.buyer, cid, 2)) == 2
+    empty = shop.hand_made(*[[]] * 5)
+    with pytest.raises(ValidationError, match="it has more than 2 datasets"):
+        bulk.datasets(shop.buyer, empty, 5)
+
+
 def test_a_group_that_lets_the_requester_in_is_asked(net: Sandbox, shop: Shop) -> None:
     group = "0x" + "9b" * 20
     net.user.chain.rpc.call("anvil_setCode", group, "0x600160005260206000f3")

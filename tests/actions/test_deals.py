@@ -390,6 +390,9 @@ def test_the_requester_and_nobody_else_reads_what_the_app_printed(
     with person(net, net.user, signer=NoSigner(new_key())) as stranger:
         with pytest.raises(ValidationError, match=f"Only task requester {wallet(buyer)} can access replicates logs"):
             stranger.client.task.logs(taskid, dealid=dealid)
+        # A login is not signed for a deal of somebody else, whose scheduler could use it elsewhere.
+        with pytest.raises(ValidationError, match=f"Only task requester {wallet(buyer)} can access replicates logs"):
+            stranger.client.deal.attach(dealid).logs()
         assert stranger.web.requests == []
     with person(net, net.user, signer=None) as guest, pytest.raises(ConfigurationError, match="is not a signer"):
         guest.client.task.logs(taskid)

@@ -49,7 +49,11 @@ def test_an_app_that_crashes_is_an_error_with_its_output_and_exit_code(
     assert "the sensor is on fire" in error.stderr
     for words in (run.taskids[0], "the sensor is on fire", "7"):
         assert words in str(error)
-    assert run.dealid in str(error.hint)
+    assert f"iexec.deal.claim({run.dealid!r})" in str(error.hint)
+    assert (
+        f"its scheduler says so, not the chain: should a result come all the same, iexec.deal.attach({run.dealid!r})"
+        in str(error.hint)
+    )
     with pytest.raises(TaskFailedError):
         run.result()
     with pytest.raises(TaskFailedError):

@@ -77,6 +77,16 @@ def test_the_question_says_what_becomes_public_and_nothing_of_the_data(alice: Pe
     assert made.zipFile.startswith(b"PK")
 
 
+def test_the_question_shows_all_that_becomes_public(alice: Person) -> None:
+    alice.answer = False
+    names = {f"{'long' * 30}_{number}": number for number in range(40)}
+    with pytest.raises(ConfigurationError, match="aborted"):
+        alice.client.protected_data.protect(names, name="x" * 300)
+    (question,) = alice.asked
+    assert all(f"{name}:i128" in question for name in names)
+    assert f"'{'x' * 300}'" in question
+
+
 def test_a_no_leaves_nothing_anywhere_but_the_key_and_what_it_opens(alice: Person) -> None:
     alice.answer = False
     with pytest.raises(ConfigurationError, match="Operation aborted by user"):

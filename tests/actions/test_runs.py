@@ -201,6 +201,9 @@ def test_a_run_asks_once_with_prices_parties_and_chain_and_a_no_sends_nothing(
         for words in ("0.6 RLC", "0.1 RLC", "0.5 RLC", app, dataset, wallet(buyer), "--secret-free", str(net.chain_id),
                       net.workerpools[0], "category 0"):  # fmt: skip
             assert words in text
+        # The pool that is shown is the one that the request names: no other can take it on its way.
+        assert f"workerpool: {net.workerpools[0]}\n" in text
+        assert me.client.app.plan(app, category=0).requestorder.workerpool == net.workerpools[0]
         assert not me.touched
         assert nonce(buyer) == before
 

@@ -22,7 +22,7 @@ from test_cli_agrees import AT_ONCE, HASH, ROOT, TIMEOUT_S, Room, Said, official
 
 from iexec_nb import IExec, Sandbox
 from iexec_nb.actions import deal_raw
-from iexec_nb.errors import IExecError, Web3ProviderCallError
+from iexec_nb.errors import IExecError, TaskNotCompletedError, Web3ProviderCallError
 from iexec_nb.protocol.orders import AppOrder, RequestOrder, WorkerpoolOrder
 from iexec_nb.protocol.result_encryption import generate_result_keypair
 from iexec_nb.services import abi
@@ -187,6 +187,21 @@ def test_a_result_is_downloaded_and_decrypted_into_a_file_of_the_same_name(world
         encrypted.append(path.read_bytes())
         path.unlink()
     assert encrypted[0] == encrypted[1]
+
+
+def test_a_download_of_no_name_lands_nowhere(deals: Deals) -> None:
+    beside = sorted(deals.room.folder.parent.iterdir())
+    refused = deals.room("task", "show", deals.taskid(deals.done), "--download", ".")
+    assert (refused.code, refused.message) == (1, ". is not the name of a file")
+    assert sorted(deals.room.folder.parent.iterdir()) == beside
+
+
+def test_the_hint_for_a_task_that_was_not_started_finds_it(deals: Deals) -> None:
+    python, taskid = deals.person.python, deals.taskid(deals.waiting)
+    with pytest.raises(TaskNotCompletedError) as caught:
+        python.result.download(taskid, dealid=deals.waiting)
+    assert f"iexec.task.show({taskid!r}, watch=True, dealid={deals.waiting!r})" in str(caught.value.hint)
+    assert python.task.show(taskid, dealid=deals.waiting).status.name == "UNSET"
 
 
 def test_the_key_for_a_download_is_found_where_the_official_cli_looks(world: World, deals: Deals) -> None:

@@ -7,13 +7,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from gateways import MIB, V0, V1, Gateway, Web, content, listing
 
 from iexec_nb.errors import IpfsGatewayCallError, UnsafeArchiveError, ValidationError
+from iexec_nb.protocol import unixfs
+from iexec_nb.protocol.car import CAR_TYPE, car_header, car_section
 from iexec_nb.protocol.cid import DAG_PB, RAW, Cid, varint
 from iexec_nb.protocol.file_layout import Layout
 from iexec_nb.sandbox.blocks import BlockStore
+from iexec_nb.services import ipfs_source
 
 FILES = {"a.txt": b"a" * 1000, "b.csv": content(700_000, 2), "empty": b"", "same": b"a" * 1000, "é 日.txt": b"x"}
 
@@ -143,6 +147,26 @@ def test_what_stands_where_the_part_of_a_folder_would_be_is_not_written(
     assert listing(download(Web(Gateway(store)), cid, tmp_path / "out")) == EXPECTED
     assert os.listdir(other) == []
     assert kind == "link" or place.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a file", "the same file"])
+def test_a_link_in_a_part_that_was_left_leads_nothing_elsewhere(store: BlockStore, tmp_path: Path, kind: str) -> None:
+    cid = store.add_folder({"keys": store.add_folder({"own": store.add(content(70_000))})})
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "own").write_bytes(b"mine")
+    part = tmp_path / f"out.{cid[-12:]}.part"
+    if kind == "a folder":
+        part.mkdir()
+        (part / "keys").symlink_to(other)
+    else:
+        (part / "keys").mkdir(parents=True)
+        link = (part / "keys" / "own").symlink_to if kind == "a file" else (part / "keys" / "own").hardlink_to
+        link(other / "own")
+    got = download(Web(Gateway(store)), cid, tmp_path / "out")
+    assert listing(got) == {"keys": None, "keys/own": content(70_000)}
+    assert listing(other) == {"own": b"mine"}
+    assert sorted(os.listdir(tmp_path)) == ["other", "out"]
 
 
 def test_a_page_in_place_of_the_folder_leaves_nothing_behind(store: BlockStore, tmp_path: Path) -> None:
@@ -338,6 +362,88 @@ def test_content_that_is_a_trap_is_a_typed_error_after_little(store: BlockStore,
         assert second.asked == []
         assert first.sent < MIB
         assert os.listdir(tmp_path) == []
+
+
+def one_byte(filler: bytes) -> bytes:
+    """Return a block that takes long to read for one byte of a file."""
+    message = b"\x08\x02\x12\x01x" + filler
+    return b"\x0a" + varint(len(message)) + message
+
+
+def file_of(store: BlockStore, part: Cid, times: int) -> str:
+    """Return the CID of a file that is the same byte many times, from blocks that are fetched once."""
+    link = b"\x0a" + varint(len(bytes(part))) + bytes(part)
+    message = b"\x08\x02\x18" + varint(times) + b"\x20\x01" * times
+    block = (b"\x12" + varint(len(link)) + link) * times + b"\x0a" + varint(len(message)) + message
+    return str(store.put(block, DAG_PB))
+
+
+def no_bytes(store: BlockStore, times: int) -> Cid:
+    """Return a block with one byte and many links to nothing."""
+    link = b"\x0a\x24" + bytes(store.put(b""))
+    return store.put((b"\x12" + varint(len(link)) + link) * times + one_byte(b"\x20\x00" * times), DAG_PB)
+
+
+def slow_part(store: BlockStore) -> Cid:
+    return store.put(one_byte(b"\x18\x01" * 10_000), DAG_PB)
+
+
+def slow_shard(store: BlockStore) -> Cid:
+    return Cid.parse(folder(store, kind=SHARD + b"\x30\x80\x02" * 10_000))
+
+
+SLOW: dict[str, Callable[[BlockStore], str]] = {
+    "a file": lambda store: file_of(store, slow_part(store), 15),
+    "a file of links": lambda store: file_of(store, no_bytes(store, 400), 15),
+    "a folder": lambda store: folder(store, *[(f"n{at}", slow_part(store)) for at in range(15)]),
+    "a large folder": lambda store: folder(store, *[(f"{at:02X}", slow_shard(store)) for at in range(15)], kind=SHARD),
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_a_few_blocks_that_are_slow_to_read_are_not_read_again_and_again(
+    store: BlockStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(unixfs, "_FREE_BLOCKS", 500)
+    cid = SLOW[name](store)
+    gateway = Gateway(store, "raw", otherwise=400)
+    with pytest.raises(UnsafeArchiveError, match="too many blocks"):
+        download(Web(gateway), cid, tmp_path / "out", max_bytes=4096, max_files=20)
+    assert len(gateway.asked) < 5
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("again", ["what nobody asked for", "the root"])
+def test_a_car_without_an_end_is_given_up_and_the_next_gateway_asked(
+    store: BlockStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    monkeypatch.setattr(ipfs_source, "_FREE_BYTES", MIB)
+    cid = Cid.parse(store.add(content(MIB), layout=V1))
+    block = store.block(cid) or b""
+    sections = {
+        "what nobody asked for": car_section(Cid.of(b"j" * 1000), b"j" * 1000),
+        "the root": car_section(cid, block),
+    }
+    sent = 0
+
+    class Endless(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            nonlocal sent
+            yield car_header([cid]) + car_section(cid, block)
+            for _ in range(100_000):
+                sent += len(sections[again])
+                yield sections[again]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.params.get("format") == "car":
+            return httpx.Response(200, headers={"content-type": CAR_TYPE}, stream=Endless())
+        return httpx.Response(404)
+
+    liar, honest = Gateway(store), Gateway(store)
+    liar.instead = answer
+    got = download(Web(liar, honest), str(cid), tmp_path / "out", max_bytes=MIB)
+    assert got.read_bytes() == content(MIB)
+    assert sent < 10 * MIB
 
 
 def test_a_block_that_no_node_would_send_is_refused(store: BlockStore, tmp_path: Path) -> None:

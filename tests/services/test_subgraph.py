@@ -163,7 +163,7 @@ def test_a_list_without_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None
 
     def endless(body: dict[str, Any]) -> httpx.Response:
         parts = (body["variables"].get("where") or {}).get("and", [])
-        newest = min((int(part["time_lte"]) for part in parts), default=10**9) - 1
+        newest = min((int(part["time_lte"]) for part in parts), default=10**3) - 1
         page = [{"id": str(newest - i), "time": str(newest - i)} for i in range(3)]
         return httpx.Response(200, json={"data": {"rows": page}})
 
