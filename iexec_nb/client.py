@@ -315,13 +315,13 @@ class IExec:
             )
         return self.signer
 
-    def approve(self, text: str, *, replaces: bool = False) -> None:
+    def approve(self, text: str | Callable[[], str], *, replaces: bool = False) -> None:
         """Show what is about to be signed or replaced and ask; return when the answer is yes.
 
         Parameters
         ----------
         text
-            What the person reads; the chain is added.
+            What the person reads, or what gives it where somebody is asked; the chain is added.
         replaces
             Whether it is about files of the person. A client that spends without asking (``confirm=False``, as in the
             sandbox) asks about these all the same: they are as real as ever.
@@ -334,6 +334,7 @@ class IExec:
         if any(one is self for one in _answered.get()) or (self._confirm is False and not replaces):
             return
         ask = self._confirm if callable(self._confirm) else _ask
+        text = text() if callable(text) else text
         # Names of files and chains are somebody else's text: none moves the cursor, and a line is a line.
         lines = [shown(line, len(line)) for line in text.split("\n")]
         chosen = self.network.chosen_by_file

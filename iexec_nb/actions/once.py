@@ -267,7 +267,7 @@ class Once:
 
     def _ask(self, plan: Plan, limit: int | None, before: str) -> None:
         if limit is None or plan.cost.total > limit:
-            self._client.approve(f"{before}{plan}")
+            self._client.approve(lambda: f"{before}{plan.question()}")
 
 
 def _read_at_one_block(chain: Chain, reads: Sequence[Read]) -> list[Any]:

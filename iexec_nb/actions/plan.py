@@ -22,12 +22,14 @@ from iexec_nb.protocol.orders import (
     NULL_DATASETORDER,
     AppOrder,
     DatasetOrder,
+    Order,
     PublishedOrder,
     RequestOrder,
     WorkerpoolOrder,
 )
 from iexec_nb.protocol.types import NULL_ADDRESS, Address, shown, uint256
-from iexec_nb.protocol.units import format_rlc
+from iexec_nb.protocol.units import format_ether, format_rlc
+from iexec_nb.services.rehearsal import Rehearsal, rehearse_match
 
 if TYPE_CHECKING:
     from iexec_nb.client import IExec
@@ -147,9 +149,27 @@ class Plan:
             once = Once(client, self.wishes, idempotency_key, volume=self.requestorder.volume, digest=digest)
             return once.execute(self, approved=approved)
         if not approved:
-            client.approve(str(self))
+            client.approve(self.question)
         four = client.order.sign_four(self.apporder, self.datasetorder, self.workerpoolorder, self.requestorder)
         return run_of(client, client.order.match_four(four, client.order.check_four(four, whole=True)))
+
+    def question(self) -> str:
+        """Return what a person is asked: the plan, and what the gas of its transaction costs about, asked now."""
+        needed = self.rehearsed()
+        gas = "known when the request is signed"
+        if needed.units is not None:
+            gas = f"about {format_ether(needed.units * needed.price)} besides"
+        return f"{self}\n  gas: {gas}"
+
+    def rehearsed(self) -> Rehearsal:
+        """Return the gas that the transaction needs, simulated with orders that are not signed yet."""
+        request = self.requestorder
+        orders: tuple[Order, ...] = (
+            self.apporder, self.datasetorder or NULL_DATASETORDER, self.workerpoolorder, request,
+        )  # fmt: skip
+        salt = self.client.random_bytes
+        salted = [order if order.is_signed else order.signed("0x" + salt(32).hex(), "0x") for order in orders]
+        return rehearse_match(self.client.chain, salted, request.requester, self.cost.total, self.client.gas_price)
 
     def __str__(self) -> str:
         request = self.requestorder

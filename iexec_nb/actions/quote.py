@@ -17,14 +17,12 @@ from iexec_nb.actions.wishes import Wishes
 from iexec_nb.commands import command
 from iexec_nb.errors import ConfigurationError
 from iexec_nb.protocol import matching, tags
-from iexec_nb.protocol.orders import NULL_DATASETORDER, Order
 from iexec_nb.protocol.quotes import Gas, Quote
 from iexec_nb.protocol.typed_data import order_hash
 from iexec_nb.protocol.types import Address, keccak, to_checksum
 from iexec_nb.protocol.units import format_ether, format_rlc
 from iexec_nb.services import abi
 from iexec_nb.services.reads import Call
-from iexec_nb.services.rehearsal import rehearse_match
 
 if TYPE_CHECKING:
     from iexec_nb.client import IExec
@@ -50,11 +48,7 @@ def quote(client: IExec, plan: Plan, who: Address | None) -> Quote:
         The requester; None where there is none, and `plan` is for `ANYBODY`.
     """
     chain, cost, request = client.chain, plan.cost, plan.requestorder
-    orders: tuple[Order, ...] = (plan.apporder, plan.datasetorder or NULL_DATASETORDER, plan.workerpoolorder, request)
-    salted = [
-        order if order.is_signed else order.signed("0x" + client.random_bytes(32).hex(), "0x") for order in orders
-    ]
-    needed = rehearse_match(chain, salted, request.requester, cost.total, client.gas_price)
+    needed = plan.rehearsed()
     gas = Gas(units=needed.units, price=needed.price, note=_NOT_SIMULATED if needed.units is None else _SIMULATED)
     found = list(_mismatches(client, plan))
     funds: dict[str, int | None] = {}
@@ -78,8 +72,8 @@ def quote(client: IExec, plan: Plan, who: Address | None) -> Quote:
         workerpoolprice=cost.workerpool,
         orders={
             order.kind: order_hash(order, chain.domain) if order.is_signed else None
-            for order in orders[:3]
-            if order != NULL_DATASETORDER
+            for order in (plan.apporder, plan.datasetorder, plan.workerpoolorder)
+            if order is not None
         },
         gas=gas,
         requester=who,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import warnings
 from typing import Any
 
@@ -203,6 +204,7 @@ def test_a_run_asks_once_with_prices_parties_and_chain_and_a_no_sends_nothing(
             assert words in text
         # The pool that is shown is the one that the request names: no other can take it on its way.
         assert f"workerpool: {net.workerpools[0]}\n" in text
+        assert re.search(r"gas: about 0\.\d+ ether besides", text)
         assert me.client.app.plan(app, category=0).requestorder.workerpool == net.workerpools[0]
         assert not me.touched
         assert nonce(buyer) == before
