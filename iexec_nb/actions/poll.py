@@ -17,9 +17,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from iexec_nb.actions.offchain import FAILED_OFFCHAIN, exit_code_of, scheduler, status_of
-from iexec_nb.errors import ApiCallError, ObjectNotFoundError, Web3ProviderCallError
+from iexec_nb.errors import ApiCallError, Web3ProviderCallError
 from iexec_nb.protocol.execution import Deal, Task, TaskStatus
-from iexec_nb.protocol.types import Bytes32, bytes32
+from iexec_nb.protocol.types import Bytes32
 from iexec_nb.services.answers import MAX_BATCH
 from iexec_nb.services.task_reads import Happened, TasksSeen, read_tasks
 
@@ -173,15 +173,9 @@ class Poll:
         ObjectNotFoundError
             When a task is not of this deal.
         """
-        indexes = {taskid: deal.botFirst + i for i, taskid in enumerate(deal.taskids)}
-        wanted = list(indexes) if taskids is None else [bytes32(one, "taskid") for one in taskids]
-        for taskid in wanted:
-            if taskid not in indexes:
-                raise ObjectNotFoundError(
-                    "task", taskid, self._client.network.chain_id, hint=f"it is not a task of deal {deal.dealid}"
-                )
+        indexes = deal.indexes(taskids, self._client.network.chain_id)
         with self._adding:
-            for taskid in dict.fromkeys(wanted):
+            for taskid in indexes:
                 if taskid not in self._known:
                     self._known[taskid] = None
                     self._new.append(_Watched(deal, taskid, indexes[taskid]))

@@ -300,6 +300,30 @@ class Deal:
         head = hexbytes(self.dealid)
         return tuple("0x" + keccak(head + _word(self.botFirst + i)).hex() for i in range(self.botSize))
 
+    def indexes(self, taskids: Sequence[str] | None = None, chain_id: int | None = None) -> dict[str, int]:
+        """Return the index of tasks by their ids.
+
+        Parameters
+        ----------
+        taskids
+            Which of its tasks, in which order; all of them by index when None.
+        chain_id
+            Named in the error.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            When a task is not of this deal.
+        """
+        known = {taskid: self.botFirst + place for place, taskid in enumerate(self.taskids)}
+        if taskids is None:
+            return known
+        wanted = [bytes32(one, "taskid") for one in taskids]
+        for taskid in wanted:
+            if taskid not in known:
+                raise ObjectNotFoundError("task", taskid, chain_id, hint=f"it is not a task of deal {self.dealid}")
+        return {taskid: known[taskid] for taskid in wanted}
+
     @property
     def total_cost(self) -> int:
         """What all tasks of the deal cost together, in nRLC."""

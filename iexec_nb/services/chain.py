@@ -391,20 +391,16 @@ class Chain(Reader):
         deal
             The deal.
         taskids
-            Which of its tasks, in which order; all of them by index when None.
+            Which of its tasks, in which order, each once; all of them by index when None.
 
         Raises
         ------
         ObjectNotFoundError
             When a task is not of this deal.
         """
-        indexes = {taskid: deal.botFirst + i for i, taskid in enumerate(deal.taskids)}
-        wanted = list(indexes) if taskids is None else [bytes32(one, "taskid") for one in taskids]
-        for taskid in wanted:
-            if taskid not in indexes:
-                raise ObjectNotFoundError("task", taskid, self.chain_id, hint=f"it is not a task of deal {deal.dealid}")
-        found = zip(wanted, self.tasks(wanted), strict=True)
-        return [Task.unset(deal, indexes[taskid]) if task is None else task for taskid, task in found]
+        indexes = deal.indexes(taskids, self.chain_id)
+        found = zip(indexes.values(), self.tasks(indexes), strict=True)
+        return [Task.unset(deal, idx) if task is None else task for idx, task in found]
 
     # Changing the chain.
 

@@ -502,6 +502,8 @@ def test_a_run_takes_app_dataset_and_workerpool_from_deployed_json(
     run = parse(["app", "run", "--dataset", "deployed", "--workerpool", "deployed", "--args", "x", "--watch"]).on(buyer)
     assert (run.deal.app.pointer, run.deal.dataset.pointer, run.deal.workerpool.pointer) == (app, dataset, pool)
     members = raw("app", "run", run)
+    [task] = members.pop("tasks")
+    assert (task["taskid"], task["statusName"]) == (run.taskids[0], "COMPLETED")
     assert members == {"deals": [{"dealid": run.dealid, "volume": 1, "txHash": run.txHash}]}
     assert buyer.chain.find_event(buyer.chain.wait(run.txHash), abi.ORDERS_MATCHED)["dealid"] == run.dealid  # type: ignore[index]
 
