@@ -221,7 +221,7 @@ class AppMap(AppQuotes):
         max_workers
             How many tasks may be unfinished at the same time.
         idempotency_key
-            A name for this executor: a program that submits the same in the same order again pays nothing twice.
+            A name for this executor: a program that submits the same again, in any order, pays nothing twice.
         wishes
             What all tasks have in common, as for `run`.
 

@@ -16,9 +16,11 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from iexec_nb.actions.poll import Poll, TaskState
-from iexec_nb.actions.run import Run
-from iexec_nb.errors import OrderMismatchError, Web3ProviderError, Web3ProviderSendError
+from iexec_nb.actions.run import Run, run_of
+from iexec_nb.errors import IExecError, OrderMismatchError, Web3ProviderError, Web3ProviderSendError
 from iexec_nb.protocol import matching
+from iexec_nb.protocol.receipts import Matched
+from iexec_nb.protocol.types import shown
 from iexec_nb.services import abi
 
 if TYPE_CHECKING:
@@ -42,23 +44,27 @@ class Job(ABC):
         How many tasks it is going to have.
     pool, room
         Its workerpool, and for how many unfinished tasks that could stake when the deal was planned.
+    queue
+        What it has in common with others that are made one after the other, in the order in which they were put; None
+        where it waits for no other.
     """
 
     tasks: int
     pool: str = ""
     room: int = UNLIMITED
+    queue: object | None = None
 
     @abstractmethod
-    def start(self) -> Run | None:
-        """Make the deal and return it; None where nobody wants it any more."""
+    def start(self, made: Callable[[Run], None]) -> None:
+        """Make the deal, unless nobody wants it any more, and tell of it, and of each other that was found with it."""
 
     @abstractmethod
     def started(self, run: Run) -> None:
-        """Learn that the deal was made."""
+        """Learn that a deal was made."""
 
     @abstractmethod
     def refused(self, error: Exception) -> None:
-        """Learn that it was not."""
+        """Learn that it was not, or not wholly, or that nobody can tell."""
 
     @abstractmethod
     def changed(self, state: TaskState) -> None:
@@ -87,7 +93,8 @@ class Dispatch:
         self._version = 0
         self._error: Exception | None = None
         self._waiting: deque[Job] = deque()
-        self._matching: set[Job] = set()
+        # With how many tasks each is still counted.
+        self._matching: dict[Job, int] = {}
         self._jobs: dict[str, Job] = {}
         self._told: dict[str, TaskState] = {}
         self._unfinished = 0
@@ -143,6 +150,12 @@ class Dispatch:
             return self._running()
 
     @property
+    def matching(self) -> int:
+        """How many deals are being made at this moment."""
+        with self._news:
+            return len(self._matching)
+
+    @property
     def done(self) -> bool:
         """Whether nothing is to be made or followed any more."""
         with self._news:
@@ -194,7 +207,7 @@ class Dispatch:
         with self._news:
             if state.over and not (before is not None and before.over):
                 self._unfinished -= 1
-                self._in_pool[job.pool] -= 1
+                self._in_pool[state.deal.workerpool.pointer] -= 1
                 self._crowded = False
             self._changed()
 
@@ -203,10 +216,10 @@ class Dispatch:
         self._news.notify_all()
 
     def _running(self) -> int:
-        return self._unfinished + sum(job.tasks for job in self._matching)
+        return self._unfinished + sum(self._matching.values())
 
     def _done(self) -> bool:
-        return not self._waiting and not self._running()
+        return not self._waiting and not self._matching and not self._unfinished
 
     # The threads.
 
@@ -232,25 +245,33 @@ class Dispatch:
 
     def _work(self, held: threading.Event) -> None:
         while (job := self._take(held)) is not None:
+            error: Exception | None = None
+            runs: list[Run] = []
             try:
-                run = self._made(job)
-            except Exception as error:  # it is the job's, not the thread's
-                self._refuse(job, error)
-            else:
-                if run is not None:
+                self._make(job, runs.append)
+            except Exception as problem:  # it is the job's, not the thread's
+                error = problem
+            for run in runs:
+                try:
                     self._enter(job, run)
-                else:
-                    with self._news:
-                        self._leave(job)
+                except Exception as problem:  # as above, and what is paid must not be called unpaid
+                    error = _not_followed(run, problem)
+            if error is None:
+                self._leave(job)
+            else:
+                self._refuse(job, error)
 
-    def _made(self, job: Job) -> Run | None:
+    def _make(self, job: Job, made: Callable[[Run], None]) -> None:
         try:
-            return job.start()
+            job.start(made)
         except Web3ProviderSendError as error:
             # A transaction that was not confirmed in time may be there by now: then it is paid.
-            if (run := _matched(self._client, error)) is None:
+            run = None
+            with suppress(IExecError):
+                run = _matched(self._client, error)
+            if run is None:
                 raise
-            return run
+            made(run)
 
     def _take(self, held: threading.Event) -> Job | None:
         """Return a deal that is to be made now; None when nothing more is to be done."""
@@ -258,7 +279,7 @@ class Dispatch:
             while not held.is_set():
                 if (job := self._next()) is not None:
                     self._waiting.remove(job)
-                    self._matching.add(job)
+                    self._matching[job] = job.tasks
                     self._in_pool[job.pool] += job.tasks
                     self._changed()
                     return job
@@ -269,30 +290,42 @@ class Dispatch:
         if self._crowded:
             return None
         running = self._running()
+        queues = {job.queue for job in self._matching}
         for job in islice(self._waiting, _AHEAD):
+            if job.queue is not None and job.queue in queues:
+                continue
             if running and running + job.tasks > self._most:
                 return None
             inside = self._in_pool[job.pool]
             # Two deals at once may both be simulated well, and one of them be refused when it is paid for.
             if not inside or inside + job.tasks <= job.room:
                 return job
+            queues.add(job.queue)
         return None
 
     def _enter(self, job: Job, run: Run) -> None:
-        self._jobs[run.dealid] = job
-        job.started(run)
+        """Follow a deal; the tasks of its job count no more as being bought."""
         with self._news:
-            tasks = job.tasks if job in self._matching else 0
-            self._matching.discard(job)
+            if run.dealid in self._jobs:
+                return
+            self._jobs[run.dealid] = job
+            try:
+                self._poll.add(run.deal)
+            except BaseException:
+                del self._jobs[run.dealid]
+                raise
+            job.started(run)
             self._unfinished += run.deal.botSize
-            self._in_pool[job.pool] += run.deal.botSize - tasks
-            self._poll.add(run.deal)
+            self._in_pool[run.deal.workerpool.pointer] += run.deal.botSize
+            if job in self._matching:
+                self._in_pool[job.pool] -= self._matching[job]
+                self._matching[job] = 0
             self._changed()
 
     def _leave(self, job: Job) -> None:
-        self._matching.discard(job)
-        self._in_pool[job.pool] -= job.tasks
-        self._changed()
+        with self._news:
+            self._in_pool[job.pool] -= self._matching.pop(job)
+            self._changed()
 
     def _refuse(self, job: Job, error: Exception) -> None:
         with self._news:
@@ -304,27 +337,45 @@ class Dispatch:
                 return
         # Before it is left: who sees that all is done sees what became of it.
         job.refused(error)
-        with self._news:
-            self._leave(job)
+        self._leave(job)
 
 
 def may_be_paid(client: IExec, error: Exception) -> bool:
-    """Return whether a deal that was not seen may come all the same, because a transaction is on its way."""
-    if not isinstance(error, Web3ProviderSendError) or error.tx_hash is None:
+    """Return whether a deal that was not seen may be there or come all the same, because a transaction was sent."""
+    if not isinstance(error, Web3ProviderSendError):
         return False
-    try:
-        return client.chain.receipt(error.tx_hash) is None
-    except Web3ProviderError:
+    if "deal" in error.context:
         return True
+    if error.tx_hash is None:
+        return False
+    with suppress(IExecError):
+        receipt = client.chain.receipt(error.tx_hash)
+        return receipt is None or receipt.status == 1
+    return True
 
 
 def _matched(client: IExec, error: Web3ProviderSendError) -> Run | None:
     """Return the deal of a transaction that an error is about, where it is on the chain."""
     receipt = None if error.tx_hash is None else client.chain.receipt(error.tx_hash)
-    event = (
-        client.chain.find_event(receipt, abi.ORDERS_MATCHED) if receipt is not None and receipt.status == 1 else None
+    if (
+        receipt is None
+        or receipt.status != 1
+        or (event := client.chain.find_event(receipt, abi.ORDERS_MATCHED)) is None
+    ):
+        return None
+    # What it cost is read from the deal.
+    return run_of(client, Matched(dealid=event["dealid"], volume=event["volume"], total=0, txHash=receipt.tx_hash))
+
+
+def _not_followed(run: Run, error: Exception) -> Web3ProviderSendError:
+    """Return what is said of a deal that is paid, and whose tasks cannot be followed."""
+    reason = error.message if isinstance(error, IExecError) else f"{type(error).__name__}: {shown(str(error), 200)}"
+    return Web3ProviderSendError(
+        f"the deal {run.dealid} was paid, and its tasks cannot be followed: {reason}",
+        tx_hash=run.txHash,
+        context={"deal": run.dealid},
+        hint=f"iexec.deal.show({run.dealid!r})",
     )
-    return None if event is None else Run(client, client.chain.deal(event["dealid"]), error.tx_hash)
 
 
 def _is_crowded(error: Exception) -> bool:

@@ -8,22 +8,24 @@ goes on.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
+from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from iexec_nb.actions.dispatch import Dispatch, Job
+from iexec_nb.actions.dispatch import Dispatch, Job, may_be_paid
 from iexec_nb.actions.funds import too_poor
-from iexec_nb.actions.harvest import Harvest, Outcome
+from iexec_nb.actions.harvest import Harvest, Outcome, said
+from iexec_nb.actions.journal import Journal
 from iexec_nb.actions.map_rows import Args, changes
 from iexec_nb.actions.once import Once
 from iexec_nb.actions.plan import Offers, Plan, Planner
 from iexec_nb.actions.poll import TaskState
 from iexec_nb.actions.shelf import Shelf
-from iexec_nb.errors import InsufficientFundsError, OrderMismatchError
+from iexec_nb.errors import InsufficientFundsError, OrderMismatchError, Web3ProviderCallError
 from iexec_nb.protocol import params as request_params
-from iexec_nb.protocol.types import NULL_ADDRESS, shown
+from iexec_nb.protocol.types import NULL_ADDRESS, keccak, shown
 from iexec_nb.protocol.units import format_rlc
 
 _SLICE_S = 0.1
@@ -57,12 +59,16 @@ class AppExecutor(Executor):
     ------
     ConfigurationError
         When the person says no to the budget.
+    ValidationError
+        When the name is malformed.
     """
 
     def __init__(
         self, client: IExec, wishes: Wishes, *, args: Args, budget: int | None, most: int, key: str | None
     ) -> None:
-        self._client, self._wishes, self._args, self._key = client, wishes, args, key
+        self._client, self._wishes, self._args = client, wishes, args
+        self._key = None if key is None else Journal(client, key, wishes.requester).key
+        self._names: set[str] = set()
         self._budget = budget
         self._spent = 0
         self._count = 0
@@ -107,20 +113,13 @@ class AppExecutor(Executor):
         """
         params = changes(fn(*args, **kwargs) if callable(fn) else fn, self._args)
         task = self._task(params)
-        if task.run is None and self._budget is None:
-            try:
+        try:
+            if task.run is None and self._budget is None:
                 self._client.approve(str(task.plan))
-            except BaseException:
-                self._give_back(task)
-                raise
-        with self._ended:
-            self._refuse_when_closed()
-            self._pending.add(task)
-            if task.run is None:
-                self._dispatch.put(task)
-            else:
-                task.future.set_running_or_notify_cancel()
-                self._dispatch.attach(task, task.run)
+            self._begin(task)
+        except BaseException:
+            self._give_back(task)
+            raise
         self._dispatch.resume()
         return task.future
 
@@ -176,6 +175,21 @@ class AppExecutor(Executor):
         left = "" if self._budget is None else f", {format_rlc(self._budget - self._spent)} left"
         return f"AppExecutor({self._wishes.app}, {self._count} submitted, {len(self._pending)} unfinished{left})"
 
+    def _begin(self, task: _Task) -> None:
+        with self._ended:
+            self._refuse_when_closed()
+            self._pending.add(task)
+            try:
+                if task.run is None:
+                    self._dispatch.put(task)
+                else:
+                    task.future.set_running_or_notify_cancel()
+                    self._dispatch.attach(task, task.run)
+            except BaseException:
+                self._pending.discard(task)
+                raise
+            self._count += 1
+
     def _refuse_when_closed(self) -> None:
         if self._closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
@@ -184,11 +198,12 @@ class AppExecutor(Executor):
         """Return one more task: what was paid under its name before, or a plan that can be paid."""
         with self._planning:
             self._refuse_when_closed()
-            name = None if self._key is None else f"{self._key}/{self._count}"
-            self._count += 1
+            wishes = self._wishes.with_params(params)
+            name = self._name(wishes)
             if name is not None:
-                run = Once(self._client, self._wishes.with_params(params), name).found()
+                run = Once(self._client, wishes, name).found()
                 if run is not None:
+                    self._names.add(name)
                     return _Task(self, None, name, run)
             plan = self._next().with_params(params)
             stake = self._client.chain.account(self._wishes.requester).stake
@@ -203,7 +218,17 @@ class AppExecutor(Executor):
                 )
             self._spent += plan.cost.total
             self._shelf.take(_offers(plan), 1)
+            if name is not None:
+                self._names.add(name)
             return _Task(self, plan, name)
+
+    def _name(self, wishes: Wishes) -> str | None:
+        """Return the name of a task: what it is given, and how many like it there are, in whatever order they come."""
+        if self._key is None:
+            return None
+        content = keccak(request_params.dumps(wishes.params).encode()).hex()[:32]
+        names = (f"{self._key}/{content}/{number}" for number in count())
+        return next(name for name in names if name not in self._names)
 
     def _next(self) -> Plan:
         """Return a plan for one task: the last orders as long as they have tasks left."""
@@ -232,8 +257,14 @@ class AppExecutor(Executor):
     def _give_up(self, error: Exception) -> None:
         """Tell everybody who waits for a paid task that the node is away; the task goes on."""
         for task in list(self._pending):
-            if task.run is not None:
-                task.finish(error=error)
+            if (run := task.run) is not None:
+                told = Web3ProviderCallError(
+                    f"the task was paid, and how far it is cannot be read: {said(error)}",
+                    context={"deal": run.dealid},
+                    hint=f"it goes on: iexec.deal.attach({run.dealid!r})",
+                )
+                told.__cause__ = error
+                task.finish(error=told)
 
     def _forget(self, task: _Task) -> None:
         with self._ended:
@@ -244,9 +275,16 @@ class AppExecutor(Executor):
                 self._harvest.close()
 
     def _give_back(self, task: _Task, error: Exception | None = None) -> None:
-        """Count a task that was not bought as not paid; orders that do not match are not taken again."""
+        """Have a task that was not bought not be counted; orders that do not match are not taken again.
+
+        Its name is free again, also where nobody knows whether it was paid: who submits the same once more goes on
+        with the same request, which is never paid twice.
+        """
+        unpaid = error is None or not may_be_paid(self._client, error)
         with self._planning:
-            if task.plan is not None:
+            if task.name is not None:
+                self._names.discard(task.name)
+            if task.plan is not None and unpaid:
                 self._spent -= task.plan.cost.total
             if isinstance(error, OrderMismatchError):
                 self._shelf.forget()
@@ -258,21 +296,21 @@ class _Task(Job):
 
     tasks = 1
 
-    def __init__(self, executor: AppExecutor, plan: Plan | None, key: str | None, run: Run | None = None) -> None:
+    def __init__(self, executor: AppExecutor, plan: Plan | None, name: str | None, run: Run | None = None) -> None:
         self._executor = executor
-        self._key = key
+        self.name = name
         self.plan = plan
         self.run = run
         if plan is not None:
             self.pool, self.room = plan.workerpoolorder.workerpool, executor._shelf.room(_offers(plan))
         self.future: Future[Result] = Future()
 
-    def start(self) -> Run | None:
+    def start(self, made: Callable[[Run], None]) -> None:
         if not self.future.set_running_or_notify_cancel():
             self._drop()
-            return None
+            return
         assert self.plan is not None
-        return self.plan.execute(approved=True, idempotency_key=self._key)
+        made(self.plan.execute(approved=True, idempotency_key=self.name))
 
     def withdraw(self) -> None:
         """Have a cancelled task not be bought; where its turn has come already, `start` sees that it is cancelled."""

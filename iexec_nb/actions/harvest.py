@@ -18,6 +18,7 @@ from iexec_nb.actions.poll import TaskState
 from iexec_nb.actions.watch import failure, update_of
 from iexec_nb.errors import IExecError, TaskFailedError, Web3ProviderError
 from iexec_nb.protocol.execution import Deal, TaskStatus
+from iexec_nb.protocol.types import shown
 from iexec_nb.services import abi
 from iexec_nb.services.history import block_at, block_times, event_of, task_events
 from iexec_nb.services.receipts import Log
@@ -37,7 +38,7 @@ class Outcome:
     """What a task that is over gave: its result, or the error that says why there is none."""
 
     result: Result | None = None
-    error: IExecError | None = None
+    error: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +116,11 @@ class Harvest:
         self._threads.shutdown(wait=False, cancel_futures=cancel)
 
     def _learn(self, state: TaskState) -> Outcome:
-        if state.failed:
-            return Outcome(error=failure(self._client, update_of(state.deal, [state])))
-        if not self._fetch:
-            return Outcome()
         try:
-            return Outcome(result=self._client.result.of_task(state.task, state.deal))
-        except IExecError as error:
+            if state.failed:
+                return Outcome(error=failure(self._client, update_of(state.deal, [state])))
+            return Outcome(result=self._client.result.of_task(state.task, state.deal)) if self._fetch else Outcome()
+        except Exception as error:  # a full disk is one row's matter, too: it must not hide the others
             return Outcome(error=error)
 
 
@@ -194,7 +193,9 @@ def price_of(deal: Deal) -> int:
     return deal.app.price + deal.dataset.price + deal.workerpool.price
 
 
-def said(error: IExecError) -> str:
+def said(error: Exception) -> str:
     """Return an error as the text of one cell."""
+    if not isinstance(error, IExecError):
+        return f"{type(error).__name__}: {shown(str(error), 200)}"
     code = error.exit_code if isinstance(error, TaskFailedError) else None
     return error.message if code is None else f"{error.message} (exit code {code})"

@@ -9,7 +9,7 @@ was shown is ever paid.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -38,15 +38,15 @@ class Lot:
     Attributes
     ----------
     rows
-        Which tasks of the map; empty where the chain decides, because it counts their index.
+        The tasks of the map that its request is for, by index; empty where these are all tasks.
     tasks
-        How many.
+        How many of them it has.
     plan
         The orders; None where it was paid before.
-    key
-        Its name in the journal, or None.
     portions
-        The request that it is a part of, where that may have several deals.
+        The request that it is a part of.
+    key
+        The name of a request that is wanted as one deal; None where it may have several.
     room
         For how many unfinished tasks the pool can stake.
     run
@@ -55,9 +55,9 @@ class Lot:
 
     rows: tuple[int, ...]
     tasks: int
+    portions: Portions
     plan: Plan | None = None
     key: str | None = None
-    portions: Portions | None = None
     room: int = UNLIMITED
     run: Run | None = None
 
@@ -73,12 +73,14 @@ class Lot:
         """The workerpool of a deal that is still to be made."""
         return "" if self.plan is None else self.plan.workerpoolorder.workerpool
 
-    def buy(self) -> Run:
-        """Match the orders and return the deal; the whole map was shown and approved before."""
-        assert self.plan is not None
-        if self.portions is not None:
-            return self.portions.match(self.plan)
-        return self.plan.execute(approved=True, idempotency_key=self.key)
+    def buy(self, made: Callable[[Run], None]) -> None:
+        """Match the orders and tell of all deals that come of it; the whole map was shown and approved before."""
+        plan, key = self.plan, self.key
+        assert plan is not None
+        if key is None:
+            self.portions.match(plan, made)
+        else:
+            self.portions.with_others(self.tasks, lambda: plan.execute(approved=True, idempotency_key=key), made)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +213,9 @@ class MapPlan:
         for lot in self.lots:
             if (plan := lot.plan) is not None:
                 cost, request = plan.cost, plan.requestorder
-                where = f"{plan.workerpoolorder.workerpool}, category {request.category}, trust {request.trust}"
+                # Who sees the signed request may be faster, with another pool.
+                others = "" if request.workerpool != NULL_ADDRESS else ", or another one that takes it at this price"
+                where = f"{plan.workerpoolorder.workerpool}{others}, category {request.category}, trust {request.trust}"
                 prices = [f"app {format_rlc(cost.app)}", f"workerpool {format_rlc(cost.workerpool)}"]
                 if plan.datasetorder is not None:
                     prices.insert(1, f"dataset {format_rlc(cost.dataset)}")
@@ -222,15 +226,22 @@ class MapPlan:
 
     def _most_for_portions(self) -> Iterator[str]:
         """Yield what a request of several deals allows: whoever matches it may take the dearest of its prices."""
-        lots = [lot for lot in self.lots if lot.plan is not None and lot.portions is not None]
-        if lots and lots[0].plan is not None:
+        requests: dict[Portions, list[Lot]] = {}
+        for lot in self.lots:
+            if lot.plan is not None:
+                requests.setdefault(lot.portions, []).append(lot)
+        for lots in requests.values():
+            assert lots[0].plan is not None
             request, tasks = lots[0].plan.requestorder, sum(lot.tasks for lot in lots)
             most = (request.appmaxprice + request.datasetmaxprice + request.workerpoolmaxprice) * tasks
             if most > sum(lot.cost for lot in lots):
-                yield f"one request for all, which other sellers may fill too: {format_rlc(most)} at the most"
+                of = f"tasks {_ranges(lots[0].rows)}" if lots[0].rows else "all"
+                yield f"one request for {of}, which other sellers may fill too: {format_rlc(most)} at the most"
 
     def _differences(self) -> Iterator[str]:
         """Yield what each deal is given besides what all have, whole: it is signed."""
+        if self.bulk:
+            yield "the orders of these datasets are uploaded already, where everybody may read them"
         for order in self.bulk:
             yield f"bulk: dataset {order.dataset}"
         for lot in self.lots:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from iexec_nb.actions.journal import Entry, Journal
 from iexec_nb.actions.map_plan import Lot, MapPlan
 from iexec_nb.actions.map_rows import Given, Rows
-from iexec_nb.actions.once import Once
 from iexec_nb.actions.plan import Offers, Plan, Planner
 from iexec_nb.actions.portions import Portions
 from iexec_nb.actions.search import Wanted, serving
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
     from iexec_nb.actions.run import Run
     from iexec_nb.actions.wishes import Wishes
     from iexec_nb.client import IExec
+
+_Kind = tuple[Address, int | None, Address]
+"""What the wishes of tasks of one map differ in besides their params: dataset, category and workerpool."""
 
 MOST_PER_SLICE = 100
 _THREADS = 8
@@ -61,8 +63,8 @@ class MapPlanner:
         self._client, self._wishes, self._rows, self._key, self._most = client, wishes, rows, key, most
         self._per_task = None if per_task is None else _slice_size(per_task, rows)
         self._shelf = Shelf(client)
-        self._planners: dict[tuple[Address, int | None], Planner] = {}
-        self._drafts: dict[tuple[Offers, int], Plan] = {}
+        self._planners: dict[_Kind, Planner] = {}
+        self._drafts: dict[tuple[_Kind, Offers, int], Plan] = {}
         self._current: dict[Address, Offers] = {}
 
     def plan(self) -> MapPlan:
@@ -84,8 +86,7 @@ class MapPlanner:
         made = None if each else self._as_bulk(begun=one)
         if made is None:
             self._check_kind(one=one, each=each)
-            lots = self._of_one_request(self._of(self._rows.tasks[0]), self._rows) if self._rows.indexed else None
-            made = self._plan(self._rows, self._in_groups() if lots is None else lots)
+            made = self._plan(self._rows, self._by_index() if self._rows.indexed else self._in_groups())
         self._check()
         made.check_funds()
         return made
@@ -104,29 +105,59 @@ class MapPlanner:
 
     # Tasks that differ by their index alone.
 
-    def _of_one_request(self, wishes: Wishes, rows: Rows, terms: Mapping[str, str] | None = None) -> list[Lot]:
-        """Return the deals of one request that holds all tasks."""
-        portions = Portions(self._client, wishes, len(rows.tasks), self._key, terms)
-        runs, left = portions.found()
-        lots = [Lot(rows=(), tasks=run.deal.botSize, run=run) for run in runs]
+    def _by_index(self) -> list[Lot]:
+        wishes = self._of(self._rows.tasks[0])
+        portions = Portions(self._client, wishes, len(self._rows.tasks), self._key)
+        return self._of_one_request(wishes, portions, portions.found())
+
+    def _of_one_request(
+        self,
+        wishes: Wishes,
+        portions: Portions,
+        found: tuple[list[Run], int],
+        rows: tuple[int, ...] = (),
+        params: Mapping[str, Any] | None = None,
+    ) -> list[Lot]:
+        """Return the deals of one request: those that were made, and those that its other tasks are bought in.
+
+        Parameters
+        ----------
+        wishes
+            What is wanted.
+        portions
+            The request.
+        found
+            The deals that were made of it, and how many tasks can still be bought.
+        rows
+            Its tasks; empty where these are all tasks.
+        params
+            What its tasks are given besides the wishes.
+        """
+        runs, left = found
+        lots = [Lot(rows=rows, tasks=run.deal.botSize, portions=portions, run=run) for run in runs]
         if not left:
             return lots
         signed = portions.request
         if signed is not None:
-            wishes = replace(wishes, category=signed.category)
+            wishes = replace(wishes, category=signed.category, workerpool=signed.workerpool)
         pieces = self._pieces(wishes, left, one_category=True)
         plans = [self._draft(wishes, offers, count) for offers, count in pieces]
+        pools = {plan.workerpoolorder.workerpool for plan in plans}
         request = replace(
             plans[0].requestorder,
-            volume=len(rows.tasks),
+            volume=portions.volume,
             appmaxprice=max(plan.apporder.appprice for plan in plans),
             datasetmaxprice=max(plan.cost.dataset for plan in plans),
+            workerpool=pools.pop() if len(pools) == 1 else NULL_ADDRESS,
             workerpoolmaxprice=max(plan.workerpoolorder.workerpoolprice for plan in plans),
         )
+        if params:
+            plans = [plan.with_params(params) for plan in plans]
+            request = replace(request, params=plans[0].requestorder.params)
         asked = request if signed is None else signed
-        return lots + [
+        new = [
             Lot(
-                rows=(),
+                rows=rows,
                 tasks=count,
                 plan=replace(plan, requestorder=asked),
                 portions=portions,
@@ -134,6 +165,8 @@ class MapPlanner:
             )
             for plan, (offers, count) in zip(plans, pieces, strict=True)
         ]
+        portions.approved = sum(run.price for run in runs) + sum(lot.cost for lot in new)
+        return lots + new
 
     def _pieces(self, wishes: Wishes, count: int, *, one_category: bool = False) -> list[tuple[Offers, int]]:
         """Return orders for tasks that may share deals, the cheapest ones first: one deal where that costs no more."""
@@ -166,15 +199,20 @@ class MapPlanner:
         for row, task in enumerate(self._rows.tasks):
             groups.setdefault((request_params.dumps(dict(task.params)), task.dataset), []).append(row)
         wanted = [(self._rows.tasks[rows[0]], rows) for rows in groups.values()]
-        chunks = [(task, self._of(task), chunk, begun) for task, rows in wanted for chunk, begun in self._chunks(rows)]
+        chunks = [(task, chunk, begun) for task, rows in wanted for chunk, begun in self._chunks(rows)]
         with ThreadPoolExecutor(_THREADS) as threads:
-            runs = list(threads.map(lambda one: self._found(one[1], one[2]) if one[3] else None, chunks))
-        lots = []
-        for (task, _, rows, begun), run in zip(chunks, runs, strict=True):
-            if run is not None:
-                lots.append(Lot(rows=rows, tasks=len(rows), key=self._name(rows), run=run))
+            paid = list(threads.map(lambda one: self._paid(one[0], one[1]) if one[2] else None, chunks))
+        lots: list[Lot] = []
+        for (task, rows, _), begun in zip(chunks, paid, strict=True):
+            if begun is None:
+                lots += self._lots(task, rows)
+            elif begun[1][0]:
+                lots += self._of_one_request(self._of(task, common=True), *begun, rows, task.params)
             else:
-                lots += self._lots(task, rows, begun)
+                # What was to be one deal and is none yet stays one.
+                offers = self._planner(self._of(task, common=True)).choose(len(rows))
+                self._shelf.take(offers, len(rows))
+                lots.append(self._lot(task, rows, offers))
         return lots
 
     def _chunks(self, rows: Sequence[int]) -> Iterator[tuple[tuple[int, ...], bool]]:
@@ -191,28 +229,27 @@ class MapPlanner:
         if start < len(rows):
             yield tuple(rows[start:]), False
 
-    def _lots(self, task: Given, rows: tuple[int, ...], begun: bool) -> Iterator[Lot]:
+    def _lots(self, task: Given, rows: tuple[int, ...]) -> Iterator[Lot]:
         common = self._of(task, common=True)
-        if len(rows) == 1:
-            pieces = [(self._next(common), 1)]
-        elif begun:
-            # What was begun as one deal has to stay one.
-            pieces = [(self._planner(common).choose(len(rows)), len(rows))]
-            self._shelf.take(*pieces[0])
-        else:
-            pieces = self._pieces(common, len(rows))
         at = 0
-        for offers, count in pieces:
-            own = rows[at : at + count]
-            plan = self._draft(common, offers, count)
-            yield Lot(
-                rows=own,
-                tasks=count,
-                key=self._name(own),
-                plan=plan.with_params(task.params) if task.params else plan,
-                room=self._shelf.room(offers),
-            )
+        for offers, count in [(self._next(common), 1)] if len(rows) == 1 else self._pieces(common, len(rows)):
+            yield self._lot(task, rows[at : at + count], offers)
             at += count
+
+    def _lot(self, task: Given, rows: tuple[int, ...], offers: Offers) -> Lot:
+        """Return one deal that is a request of its own."""
+        plan = self._draft(self._of(task, common=True), offers, len(rows))
+        name = self._name(rows)
+        lot = Lot(
+            rows=rows,
+            tasks=len(rows),
+            portions=Portions(self._client, self._of(task), len(rows), name),
+            key=name,
+            plan=plan.with_params(task.params) if task.params else plan,
+            room=self._shelf.room(offers),
+        )
+        lot.portions.approved = lot.cost
+        return lot
 
     def _next(self, wishes: Wishes) -> Offers:
         """Return orders for one task: the last ones as long as they have tasks left."""
@@ -238,7 +275,8 @@ class MapPlanner:
         rows = Rows.of_slices(slices)
         wishes = replace(self._wishes, dataset=NULL_ADDRESS)
         terms = {"datasets": request_params.dumps(datasets), "datasets_per_task": str(self._per_task)}
-        lots = self._of_one_request(wishes, rows, terms)
+        portions = Portions(self._client, wishes, len(rows.tasks), self._key, terms)
+        lots = self._of_one_request(wishes, portions, portions.found())
         own = () if begun else tuple(known[one] for one in datasets)
         return self._plan(rows, lots, bulk=own, per_task=self._per_task)
 
@@ -266,16 +304,17 @@ class MapPlanner:
         return wishes if common or not task.params else wishes.with_params(task.params)
 
     def _planner(self, wishes: Wishes) -> Planner:
-        key = (wishes.dataset, wishes.category)
-        if key not in self._planners:
-            self._planners[key] = Planner(self._client, wishes, self._shelf.find)
-        return self._planners[key]
+        kind = _kind(wishes)
+        if kind not in self._planners:
+            self._planners[kind] = Planner(self._client, wishes, self._shelf.find)
+        return self._planners[kind]
 
     def _draft(self, wishes: Wishes, offers: Offers, count: int) -> Plan:
-        if (offers, count) not in self._drafts:
+        key = (_kind(wishes), offers, count)
+        if key not in self._drafts:
             sized = [order if order is None or order.is_signed else replace(order, volume=count) for order in offers]
-            self._drafts[offers, count] = self._planner(wishes).draft(Offers(*sized), count)  # type: ignore[arg-type]
-        return self._drafts[offers, count]
+            self._drafts[key] = self._planner(wishes).draft(Offers(*sized), count)  # type: ignore[arg-type]
+        return self._drafts[key]
 
     def _check(self) -> None:
         """Ask the secret service and the chain, once for each dataset, whether the tasks could work."""
@@ -295,8 +334,14 @@ class MapPlanner:
     def _entry(self, name: str | None) -> Entry | None:
         return Journal(self._client, name, self._wishes.requester).read()
 
-    def _found(self, wishes: Wishes, rows: Sequence[int]) -> Run | None:
-        return Once(self._client, wishes, self._name(rows), volume=len(rows)).found()
+    def _paid(self, task: Given, rows: Sequence[int]) -> tuple[Portions, tuple[list[Run], int]]:
+        """Return a request that was begun, and which deals it has."""
+        portions = Portions(self._client, self._of(task), len(rows), self._name(rows))
+        return portions, portions.found()
+
+
+def _kind(wishes: Wishes) -> _Kind:
+    return wishes.dataset, wishes.category, wishes.workerpool
 
 
 def _price(offers: Offers) -> int:

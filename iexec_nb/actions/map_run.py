@@ -5,7 +5,7 @@ It outlives the waiting: after Ctrl-C, or when the node is away, the table so fa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -15,8 +15,6 @@ from iexec_nb.actions.dispatch import Dispatch, Job, may_be_paid
 from iexec_nb.actions.harvest import Harvest, TaskRow, said, table
 from iexec_nb.actions.map_plan import Lot, MapPlan
 from iexec_nb.actions.poll import TaskState
-from iexec_nb.errors import IExecError
-from iexec_nb.protocol.types import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,8 +71,7 @@ class MapRun:
         self._client = plan.client
         self._runs: list[Run] = []
         self._states: dict[int, TaskState] = {}
-        self._errors: dict[int, Exception] = {}
-        self._lost: list[Exception] = []
+        self._errors: list[tuple[Lot, Exception]] = []
         self._completed: set[int] = set()
         self._failed: set[int] = set()
         self._harvest = Harvest(plan.client, fetch=fetch)
@@ -159,29 +156,32 @@ class MapRun:
         if not self.done:
             self._dispatch.glance()
         ends = self._harvest.ends(self._states.values())
-        rows = [self._row(row, ends) for row in range(self.plan.tasks)]
+        # In one question for each, however many tasks it is about; the worst news is for all of them.
+        errors = sorted(
+            ((lot, said(error), may_be_paid(self._client, error)) for lot, error in self._errors),
+            key=lambda one: not one[2],
+        )
+        lost = {row: one for lot, *one in reversed(errors) for row in lot.rows or range(self.plan.tasks)}
+        rows = [self._row(row, ends, *lost.get(row, (None, False))) for row in range(self.plan.tasks)]
         return table(self._client, rows, self.plan.rows.table)
 
-    def _row(self, row: int, ends: Mapping[str, datetime]) -> TaskRow:
+    def _row(self, row: int, ends: Mapping[str, datetime], error: str | None, unknown: bool) -> TaskRow:
         if row in self._states:
             state = self._states[row]
             return self._harvest.row(state, ends.get(state.task.taskid))
-        error = self._errors.get(row)
-        if error is None and self.done:
-            error = next(iter(self._lost), None)
-        if error is None:
-            return TaskRow(status="not started" if self.done else "waiting", cost=0)
-        text = said(error) if isinstance(error, IExecError) else f"{type(error).__name__}: {shown(str(error), 200)}"
-        if may_be_paid(self._client, error):
+        if not self.done and row not in self._failed:
+            return TaskRow(status="waiting", cost=0)
+        if unknown:
             # No number is claimed of what is not known.
-            return TaskRow(status="unknown", error=text)
-        return TaskRow(status="not started", cost=0, error=text)
+            return TaskRow(status="unknown", error=error)
+        return TaskRow(status="not started", cost=0, error=error or "the orders sold fewer tasks than was planned")
 
     def _stopped(self) -> str:
-        deals = len(self._runs)
+        deals, making = len(self._runs), self._dispatch.matching
+        more = f"nothing more but {_deals(making)} that may be on the way is paid" if making else "nothing more is paid"
         return (
-            f"The waiting stopped: {deals} deal{'' if deals == 1 else 's'} made, what was paid goes on, nothing more "
-            f"is paid. The table so far: iexec.app.last_map.table(). To go on: {AGAIN}"
+            f"The waiting stopped: {_deals(deals)} made, what was paid goes on, {more}. "
+            f"The table so far: iexec.app.last_map.table(). To go on: {AGAIN}"
         )
 
     def _began(self, lot: Lot, run: Run) -> None:
@@ -189,22 +189,25 @@ class MapRun:
 
     def _place(self, lot: Lot, state: TaskState) -> None:
         """Keep the state of a task at its row."""
-        place = state.task.idx - state.deal.botFirst
-        row = state.task.idx if not lot.rows else lot.rows[place]
+        row = lot.rows[state.task.idx] if lot.rows else state.task.idx
         self._states[row] = state
         if state.over:
+            self._failed.discard(row)
             (self._failed if state.failed else self._completed).add(row)
             self._harvest.add(state)
 
     def _refused(self, lot: Lot, error: Exception) -> None:
-        if lot.rows:
-            self._errors.update(dict.fromkeys(lot.rows, error))
+        self._errors.append((lot, error))
+        if lot.tasks == len(lot.rows):
+            # No other deal of its request can have them.
             self._failed.update(lot.rows)
-        else:
-            self._lost.append(error)
 
     def __repr__(self) -> str:
-        return f"MapRun({self.update().message}, {len(self._runs)} deals)"
+        return f"MapRun({self.update().message}, {_deals(len(self._runs))})"
+
+
+def _deals(number: int) -> str:
+    return f"{number} deal{'' if number == 1 else 's'}"
 
 
 class _LotJob(Job):
@@ -214,12 +217,10 @@ class _LotJob(Job):
         self._whole = whole
         self._lot = lot
         self.tasks = lot.tasks
-        deal = None if lot.run is None else lot.run.deal
-        self.pool = deal.workerpool.pointer if deal is not None else lot.pool
-        self.room = lot.room
+        self.pool, self.room, self.queue = lot.pool, lot.room, lot.portions
 
-    def start(self) -> Run | None:
-        return self._lot.buy()
+    def start(self, made: Callable[[Run], None]) -> None:
+        self._lot.buy(made)
 
     def started(self, run: Run) -> None:
         self._whole._began(self._lot, run)

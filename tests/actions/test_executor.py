@@ -12,6 +12,7 @@ from stage import RLC, deploy_app, nonce, person, wallet
 
 from iexec_nb.actions.dispatch import Dispatch
 from iexec_nb.actions.executor import AppExecutor
+from iexec_nb.actions.order_matching import Four, OrderMatching
 from iexec_nb.client import IExec
 from iexec_nb.errors import (
     ConfigurationError,
@@ -20,7 +21,10 @@ from iexec_nb.errors import (
     TaskFailedError,
     ValidationError,
     Web3ProviderCallError,
+    Web3ProviderSendError,
 )
+from iexec_nb.protocol.matching import Cost
+from iexec_nb.protocol.receipts import Matched
 from iexec_nb.protocol.types import NULL_ADDRESS
 from iexec_nb.sandbox.network import Sandbox
 
@@ -115,6 +119,7 @@ def test_asyncio_runs_tasks_in_it(echo: str, buyer: IExec) -> None:
 
 def test_joblib_runs_tasks_with_it(echo: str, buyer: IExec) -> None:
     import joblib
+
     with buyer.app.executor(echo, category=0) as tasks:
 
         def run(n: int) -> str:
@@ -280,7 +285,12 @@ def test_a_node_that_is_away_is_told_to_who_waits_and_what_was_paid_is_found_aga
 
     monkeypatch.setattr(Dispatch, "_look", away)
     with buyer.app.executor(echo, category=0, idempotency_key="away") as tasks:
-        assert isinstance(tasks.submit("x").exception(60), Web3ProviderCallError)
+        future = tasks.submit("x")
+        error = future.exception(60)
+        assert isinstance(error, Web3ProviderCallError)
+        assert "the node is away" in error.message
+        assert f"iexec.deal.attach({error.context['deal']!r})" in str(error.hint)
+        assert buyer.deal.attach(str(error.context["deal"])).deal.requester == wallet(buyer)
     paid = stake(buyer)
     with buyer.app.executor(echo, category=0, idempotency_key="away") as tasks:
         assert tasks.submit("x").result(60).text("out.txt") == "x"
@@ -293,10 +303,51 @@ def test_the_same_program_under_the_same_name_pays_nothing_twice(net: Sandbox, e
             with me.client.app.executor(echo, category=0, idempotency_key="program") as tasks:
                 assert [tasks.submit(word).result(60).text("out.txt") for word in "ab"] == ["a", "b"]
         assert len(me.asked) == 2
-        with (
-            me.client.app.executor(echo, category=0, idempotency_key="program") as tasks,
-            pytest.raises(ValidationError, match="was begun with another args"),
-        ):
-            tasks.submit("c")
+        wrong: Any
+        for wrong in ("", 5):
+            with pytest.raises(ValidationError, match="idempotency_key"):
+                me.client.app.executor(echo, category=0, idempotency_key=wrong)
     assert stake(buyer) == 5 * RLC - 2 * RLC // 100
     assert NULL_ADDRESS not in me.asked[0]
+
+
+def test_the_order_in_which_threads_submit_changes_no_name(net: Sandbox, echo: str, buyer: IExec) -> None:
+    with person(net, buyer) as me:
+        for words in ("aba", "aab", "baa"):
+            with me.client.app.executor(echo, category=0, idempotency_key="any order") as tasks:
+                assert [tasks.submit(word).result(60).text("out.txt") for word in words] == list(words)
+            assert me.node.sent == 3
+    assert stake(buyer) == 5 * RLC - 3 * RLC // 100
+
+
+def test_a_submit_that_was_refused_uses_up_no_name(net: Sandbox, echo: str, buyer: IExec) -> None:
+    with person(net, buyer) as me:
+        with me.client.app.executor(echo, category=0, idempotency_key="refused") as tasks:
+            me.answer = False
+            with pytest.raises(ConfigurationError, match="aborted"):
+                tasks.submit("a")
+            me.answer = True
+            assert tasks.submit("a").result(60).text("out.txt") == "a"
+        with me.client.app.executor(echo, category=0, idempotency_key="refused") as tasks:
+            assert tasks.submit("a").result(60).text("out.txt") == "a"
+        assert me.node.sent == 1
+    assert stake(buyer) == 5 * RLC - RLC // 100
+
+
+def test_a_price_whose_payment_is_not_known_stays_in_the_budget(
+    echo: str, buyer: IExec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    match = OrderMatching.match_four
+
+    def lost(self: Any, four: Four, cost: Cost, **options: Any) -> Matched:
+        if "lost" not in four[3].params:
+            return match(self, four, cost, **options)
+        raise Web3ProviderSendError("not confirmed in time", tx_hash="0x" + "ab" * 32)
+
+    monkeypatch.setattr(OrderMatching, "match_four", lost)
+    with buyer.app.executor(echo, budget="0.02 RLC", category=0) as tasks:
+        assert isinstance(tasks.submit("lost").exception(60), Web3ProviderSendError)
+        assert "0.01 RLC left" in repr(tasks)
+        assert tasks.submit("a").result(60).text("out.txt") == "a"
+        with pytest.raises(InsufficientFundsError, match="does not cover"):
+            tasks.submit("b")
