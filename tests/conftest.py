@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 import tempfile
+import threading
 from typing import Any
 
 import pytest
@@ -13,6 +15,9 @@ import pytest
 os.environ["MPLBACKEND"] = "agg"
 os.environ.pop("IEXEC_NB_CHAIN", None)
 os.environ.pop("IEXEC_NB_PASSWORD", None)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    # A shell that starts the tests in its background lets them, and the programs they start, ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class OutsideNetworkError(RuntimeError):
