@@ -281,7 +281,7 @@ class DealActions(Noun):
         if not lost:
             raise ValidationError("Nothing to claim", context={"deal": deal.dealid})
         parts = parts_of(self._client, signer, deal, lost)
-        back = format_rlc(deal.total_cost // deal.botSize * len(lost))
+        back = format_rlc(deal.price_per_task * len(lost))
         text = f"claim {len(lost)} tasks of deal {deal.dealid}: {back} back to {deal.sponsor}"
         sent = claim_parts(self._client, signer, parts, text)
         return Claimed(claimed={task.idx: task.taskid for task in lost}, transactions=sent)

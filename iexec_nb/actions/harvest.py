@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from iexec_nb.actions.poll import TaskState
 from iexec_nb.actions.watch import failure, update_of
 from iexec_nb.errors import IExecError, TaskFailedError, Web3ProviderError
-from iexec_nb.protocol.execution import Deal, TaskStatus
+from iexec_nb.protocol.execution import TaskStatus
 from iexec_nb.protocol.types import shown
 from iexec_nb.services import abi
 from iexec_nb.services.history import block_at, block_times, event_of, task_events
@@ -106,7 +106,7 @@ class Harvest:
             dealid=deal.dealid,
             status=state.phase,
             seconds=None if end is None else int((end - deal.startTime).total_seconds()),
-            cost=0 if task.status is TaskStatus.FAILED else price_of(deal),
+            cost=0 if task.status is TaskStatus.FAILED else deal.price_per_task,
             error=None if outcome.error is None else said(outcome.error),
             result=outcome.result,
         )
@@ -186,11 +186,6 @@ def _ends(client: IExec, states: Sequence[TaskState]) -> dict[str, datetime]:
     blocks = finalized(logs)
     times = block_times(client.chain, blocks.values())
     return {taskid: times[block] for taskid, block in blocks.items()}
-
-
-def price_of(deal: Deal) -> int:
-    """Return what one task of a deal costs, in nRLC."""
-    return deal.app.price + deal.dataset.price + deal.workerpool.price
 
 
 def said(error: Exception) -> str:

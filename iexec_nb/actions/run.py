@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 import time
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
-from iexec_nb.actions import watch as watching
 from iexec_nb.actions.offchain import require_requester, scheduler, status_of
 from iexec_nb.actions.outcome import Result
 from iexec_nb.actions.poll import Poll, TaskState
 from iexec_nb.actions.timeline import timeline
 from iexec_nb.actions.updates import Update
-from iexec_nb.actions.watch import seconds, stopped_note, update_of, wait, watch
+from iexec_nb.actions.watch import last_of, seconds, stopped_note, update_of, wait, watch
 from iexec_nb.errors import (
     ApiCallError,
     IExecError,
     ResultNotFoundError,
-    Web3ProviderError,
     Web3ProviderSendError,
 )
 from iexec_nb.protocol.execution import Deal, TaskStatus
@@ -86,7 +83,7 @@ class Run:
         used, price = (None, None) if receipt is None else (receipt.gas_used, receipt.gas_price)
         return RunCost(
             volume=deal.botSize, app=deal.app.price, dataset=deal.dataset.price, workerpool=deal.workerpool.price,
-            refunded=claimed * (deal.app.price + deal.dataset.price + deal.workerpool.price), gasUsed=used,
+            refunded=claimed * deal.price_per_task, gasUsed=used,
             fee=None if used is None or price is None else used * price, txHash=self.txHash,
         )  # fmt: skip
 
@@ -224,24 +221,9 @@ class Run:
         from iexec_nb.actions.harvest import harvest
 
         poll = Poll(self._client)
-        poll.add(self.deal)
-        limit = seconds(timeout_s)
-        updates = self._updates(poll, math.inf if limit is None else time.monotonic() + limit)
-        again = f"iexec.deal.attach({self.dealid!r}).results()"
-        try:
-            for _ in updates if watching.on_update is None else watching.on_update(updates, again):
-                pass
-        except (KeyboardInterrupt, Web3ProviderError) as stop:
-            stop.add_note(stopped_note(again))
-            raise
+        updates = watch(self._client, self.deal, timeout_s=seconds(timeout_s), poll=poll)
+        last_of(updates, f"iexec.deal.attach({self.dealid!r}).results()")
         return harvest(self._client, tuple(poll.states.values()), fetch=fetch)
-
-    def _updates(self, poll: Poll, end: float) -> Iterator[Update]:
-        while True:
-            if poll.tick():
-                yield update_of(self.deal, tuple(poll.states.values()))
-            if poll.done or not poll.pause(end):
-                return
 
     def tasks(self) -> pd.DataFrame:
         """Return the tasks as they are now, as a DataFrame of schema `tables.TASKS`."""

@@ -185,7 +185,7 @@ class TaskActions(Noun):
                 f"{task.finalDeadline:%Y-%m-%d %H:%M:%S} UTC",
                 context={"now": f"{now:%Y-%m-%d %H:%M:%S} UTC"},
             )
-        back = format_rlc(deal.total_cost // deal.botSize)
+        back = format_rlc(deal.price_per_task)
         text = f"claim the timed-out task {task.taskid}: {back} back to {deal.sponsor}"
         parts = parts_of(self._client, signer, deal, [task])
         return claim_parts(self._client, signer, parts, text)[0].txHash

@@ -36,6 +36,7 @@ def watch(
     *,
     timeout_s: float | None = None,
     over: threading.Event | None = None,
+    poll: Poll | None = None,
 ) -> Iterator[Update]:
     """Yield an update at once and after each change, until every task is completed, failed or timed out.
 
@@ -51,9 +52,11 @@ def watch(
         End after this many seconds, also where nothing changes; default: never.
     over
         Set when nobody wants to know any more.
+    poll
+        A new one, for who wants to see the states that it leaves.
     """
     end = math.inf if timeout_s is None else time.monotonic() + timeout_s
-    poll = Poll(client)
+    poll = Poll(client) if poll is None else poll
     poll.add(deal, taskids)
     one_task = taskids is not None and len(poll.taskids) == 1
     while True:

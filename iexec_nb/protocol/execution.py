@@ -325,9 +325,14 @@ class Deal:
         return {taskid: known[taskid] for taskid in wanted}
 
     @property
+    def price_per_task(self) -> int:
+        """What one task of the deal costs, in nRLC."""
+        return self.app.price + self.dataset.price + self.workerpool.price
+
+    @property
     def total_cost(self) -> int:
         """What all tasks of the deal cost together, in nRLC."""
-        return self.botSize * (self.app.price + self.dataset.price + self.workerpool.price)
+        return self.botSize * self.price_per_task
 
     def deadline_reached(self, now: datetime) -> bool:
         """Return whether unfinished tasks can be claimed at `now`."""
